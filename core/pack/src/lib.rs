@@ -1,0 +1,7 @@
+//! What lies on disk: packs, onnxruntime-genai folders, Hugging Face folders, ONNX files and digests.
+//!
+//! Shared by the runtime and by training; knows nothing of ONNX Runtime.
+
+mod error;
+
+pub use error::{Error, Result};

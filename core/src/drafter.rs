@@ -1,0 +1,40 @@
+//! Something that proposes the next tokens cheaply.
+
+use crate::{Result, TokenId};
+
+/// Proposes tokens that the target will check.
+pub trait Drafter: Send {
+    /// Offers up to `len_max` tokens to follow `context` into `sink`, in order, and stops when the sink has enough.
+    ///
+    /// `context` is every confirmed token, the prompt included; the last one is the anchor. What the drafter
+    /// knows beyond `context` from an earlier proposal must have been truncated before.
+    ///
+    /// # Errors
+    /// Errors of the drafter's model or of the sink. What the sink took before stays valid.
+    fn propose(&mut self, context: &[TokenId], len_max: usize, sink: &mut dyn DraftSink) -> Result<()>;
+
+    /// Forgets everything from position `len` on.
+    ///
+    /// # Errors
+    /// Errors of the drafter's model.
+    fn truncate(&mut self, len: usize) -> Result<()>;
+}
+
+/// Where a drafter puts its proposal: it warps, samples, vets and records.
+///
+/// The decision to stop may depend on tokens already drafted and on the next distribution, never on a token already
+/// sampled from it: dropping a sampled token would bias the output.
+pub trait DraftSink {
+    /// Takes the drafter's `[vocab_len]` logits (in the target's ids) for the next position, samples a token and
+    /// records it with its distribution. `None`: no further token is wanted and none was sampled.
+    ///
+    /// # Errors
+    /// `InvalidLogits` if the row has a NaN or no finite value.
+    fn offer_logits(&mut self, row: &[f32]) -> Result<Option<TokenId>>;
+
+    /// Takes a token that the drafter is certain of (a one-hot distribution). False: not wanted, and not recorded.
+    ///
+    /// # Errors
+    /// Errors of the constraint, if there is one.
+    fn offer_token(&mut self, token: TokenId) -> Result<bool>;
+}

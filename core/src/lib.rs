@@ -1,0 +1,23 @@
+//! Speculative decoding on ONNX Runtime: a drafter proposes tokens, the target checks them in one pass.
+//!
+//! One token's way: prompt → `text` → `drafter` proposes → `model` scores → `accept` → both caches truncate →
+//! `stop` → `text` → the caller. Files import only from lower layers; `ARCHITECTURE.md` has the table.
+
+// Layer 0: plain data.
+mod error;
+mod logits;
+mod token;
+// Layer 1: what was asked, and what needs no model.
+mod options;
+// Layer 2: the traits that the loop works with.
+mod drafter;
+mod model;
+
+pub use drafter::{DraftSink, Drafter};
+pub use error::{Error, Result};
+pub use logits::Logits;
+pub use model::{Interrupt, Model};
+pub use options::{
+    DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan, Verification,
+};
+pub use token::TokenId;

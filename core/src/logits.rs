@@ -1,0 +1,47 @@
+//! Scores of the next token, before any warping.
+
+/// Row-major `[rows, vocab_len]` f32 logits, borrowed from the model that made them.
+///
+/// Row `i` predicts the token after the `i`-th scored token.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'a> {
+    values: &'a [f32],
+    vocab_len: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// Wraps `values` of shape `[rows, vocab_len]`.
+    ///
+    /// # Panics
+    /// If `vocab_len` is zero or does not divide `values.len()`.
+    pub fn new(values: &'a [f32], vocab_len: usize) -> Self {
+        assert!(vocab_len > 0 && values.len().is_multiple_of(vocab_len), "logits must be whole rows");
+        Self { values, vocab_len }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.values.len() / self.vocab_len
+    }
+
+    /// Width of a row in tokens.
+    pub fn vocab_len(&self) -> usize {
+        self.vocab_len
+    }
+
+    /// Row `index`, `[vocab_len]`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, index: usize) -> &'a [f32] {
+        &self.values[index * self.vocab_len..(index + 1) * self.vocab_len]
+    }
+
+    /// The last row, `[vocab_len]`: what follows everything scored so far.
+    ///
+    /// # Panics
+    /// If there are no rows.
+    pub fn last(&self) -> &'a [f32] {
+        self.row(self.rows() - 1)
+    }
+}
