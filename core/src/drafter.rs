@@ -1,6 +1,8 @@
 //! Something that proposes the next tokens cheaply.
 
-use crate::{Result, TokenId};
+use std::sync::Arc;
+
+use crate::{Interrupt, Result, TokenId};
 
 /// Proposes tokens that the target will check.
 pub trait Drafter: Send {
@@ -18,6 +20,21 @@ pub trait Drafter: Send {
     /// # Errors
     /// Errors of the drafter's model.
     fn truncate(&mut self, len: usize) -> Result<()>;
+
+    /// Switches that stop a proposal under way from another thread; none where proposing runs no model.
+    fn interrupts(&self) -> Vec<Arc<dyn Interrupt>> {
+        Vec::new()
+    }
+
+    /// Longest context that can be drafted for, in tokens.
+    fn context_len_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Bytes that the drafter's own cache takes when full.
+    fn cache_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Where a drafter puts its proposal: it warps, samples, vets and records.

@@ -12,7 +12,10 @@ mod options;
 // Layer 2: the traits that the loop works with.
 mod drafter;
 mod model;
+// Layer 3: one step of the token's way each.
+mod cancel;
 
+pub use cancel::CancelHandle;
 pub use drafter::{DraftSink, Drafter};
 pub use error::{Error, Result};
 pub use logits::Logits;
