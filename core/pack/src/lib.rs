@@ -3,5 +3,6 @@
 //! Shared by the runtime and by training; knows nothing of ONNX Runtime.
 
 mod error;
+pub mod onnx;
 
 pub use error::{Error, Result};
