@@ -4,5 +4,6 @@
 
 mod error;
 pub mod onnx;
+pub mod runtime_library;
 
 pub use error::{Error, Result};

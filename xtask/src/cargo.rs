@@ -1,0 +1,38 @@
+//! Runs cargo in the workspace, with the command line shown.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// `cargo ARGUMENTS` in the workspace, not yet run.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from));
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// Shows the command, runs it, and fails if it does.
+pub(crate) fn run(mut command: Command) -> Result<()> {
+    let line = line(&command);
+    eprintln!("$ {line}");
+    let status = command.status().with_context(|| format!("cannot start {line}"))?;
+    if !status.success() {
+        bail!("{line}: {status}");
+    }
+    Ok(())
+}
+
+fn line(command: &Command) -> String {
+    let name = Path::new(command.get_program()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let arguments = command.get_args().map(|argument| {
+        let argument = argument.to_string_lossy();
+        if argument.contains([' ', '\n']) { format!("{argument:?}") } else { argument.into_owned() }
+    });
+    std::iter::once(name).chain(arguments).collect::<Vec<_>>().join(" ")
+}

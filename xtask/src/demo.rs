@@ -1,0 +1,14 @@
+//! `cargo xtask demo ["PROMPT"]`: the demo pack, the target alone against the pair.
+
+use anyhow::Result;
+
+use crate::{cargo, runtime};
+
+const PACK: &str = "tests/packs/demo";
+
+pub(crate) fn run(rest: &[&str]) -> Result<()> {
+    runtime::place_for_host()?;
+    let mut command = cargo::command(&["run", "--release", "--quiet", "-p", "drafthorse-cli", "--", "demo", PACK]);
+    command.args(rest);
+    cargo::run(command)
+}

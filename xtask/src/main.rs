@@ -1,0 +1,44 @@
+//! The repository's own commands, one module each: `cargo xtask COMMAND`.
+
+mod cargo;
+mod demo;
+mod runtime;
+#[path = "../../core/pack/src/runtime_library.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod runtime_library;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo [\"PROMPT\"]   place ONNX Runtime, then run the demo pack: target alone against the pair
+  test              place ONNX Runtime, then run every test of the workspace
+  setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["setup"] => runtime::place_for_host().map(|path| println!("ONNX Runtime: {}", path.display())),
+        ["demo", rest @ ..] => demo::run(rest),
+        ["test", rest @ ..] => test::run(rest),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("unknown command: {}\n\n{USAGE}", arguments.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
