@@ -1,12 +1,14 @@
 //! The repository's own commands, one module each: `cargo xtask COMMAND`.
 
 mod cargo;
+mod check;
 mod demo;
 mod runtime;
 #[path = "../../core/pack/src/runtime_library.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod runtime_library;
 mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,8 @@ cargo xtask COMMAND
 
   demo [\"PROMPT\"]   place ONNX Runtime, then run the demo pack: target alone against the pair
   test              place ONNX Runtime, then run every test of the workspace
+  check             all that has to be green before a commit: fmt, clippy, tidy, test, docs
+  tidy              the house rules that a compiler does not check
   setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
 ";
 
@@ -25,6 +29,8 @@ fn main() -> ExitCode {
         ["setup"] => runtime::place_for_host().map(|path| println!("ONNX Runtime: {}", path.display())),
         ["demo", rest @ ..] => demo::run(rest),
         ["test", rest @ ..] => test::run(rest),
+        ["check"] => check::run(),
+        ["tidy"] => tidy::run(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
