@@ -1,0 +1,219 @@
+//! The forward pass over whole sequences, with or without gradients.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+
+use super::{Layer, Llama, ModelConfig};
+
+/// What is added to the score of a position that may not be seen.
+pub(super) const MASKED: f32 = -1e30;
+
+impl Llama {
+    /// Logits of every position: `tokens` `[batch, seq]` to `[batch, seq, head_rows]`.
+    ///
+    /// # Panics
+    /// If `seq` is above `context_len`.
+    pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, seq] = tokens.dims();
+        self.logits(self.hidden(tokens)).reshape([batch, seq, self.config.head_rows()])
+    }
+
+    /// The normalised last hidden state: `tokens` `[batch, seq]` to `[batch * seq, hidden_len]`.
+    ///
+    /// # Panics
+    /// If `seq` is above `context_len`.
+    pub fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let [batch, seq] = tokens.dims();
+        assert!(seq <= self.config.context_len, "{seq} tokens, but the context is {}", self.config.context_len);
+        let group = self.config.heads / self.config.kv_heads;
+        let mask = causal_mask(seq, group, &self.device());
+        let rotation = Rotation { cos: self.cos.clone().narrow(0, 0, seq), sin: self.sin.clone().narrow(0, 0, seq) };
+        let mut hidden = self.embed(tokens);
+        for layer in &self.layers {
+            let (query, key, value) = layer.project(&self.config, hidden.clone(), batch, seq, &rotation);
+            hidden = hidden + layer.attend(&self.config, query, key, value, mask.clone());
+            hidden = hidden.clone() + layer.feed_forward(&self.config, hidden);
+        }
+        rms_norm(hidden, self.norm.clone(), self.config.norm_eps)
+    }
+
+    /// Logits of normalised hidden states: `[rows, hidden_len]` to `[rows, head_rows]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        linear(hidden, self.head.as_ref().unwrap_or(&self.embedding))
+    }
+
+    /// `[batch, seq]` to `[batch * seq, hidden_len]`.
+    pub(super) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let [batch, seq] = tokens.dims();
+        self.embedding.clone().select(0, tokens.reshape([batch * seq]))
+    }
+}
+
+/// Cosines and sines, broadcastable to `[batch, heads, seq, head_len / 2]` once reshaped.
+pub(super) struct Rotation {
+    /// `[seq, head_len / 2]`.
+    pub cos: Tensor<2>,
+    /// `[seq, head_len / 2]`.
+    pub sin: Tensor<2>,
+}
+
+impl Rotation {
+    /// Rotates `x` `[batch, heads, seq, head_len]`: the first half of a head pairs with the second.
+    fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, seq, head_len] = x.dims();
+        let half = head_len / 2;
+        let cos: Tensor<4> = self.cos.clone().reshape([1, 1, seq, half]);
+        let sin: Tensor<4> = self.sin.clone().reshape([1, 1, seq, half]);
+        let first = x.clone().narrow(3, 0, half);
+        let second = x.narrow(3, half, half);
+        Tensor::cat(vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin], 3)
+    }
+}
+
+impl Layer {
+    /// Rotated queries `[batch, heads, seq, head_len]`, rotated keys and values `[batch, kv_heads, seq, head_len]`.
+    pub(super) fn project(
+        &self,
+        config: &ModelConfig,
+        hidden: Tensor<2>,
+        batch: usize,
+        seq: usize,
+        rotation: &Rotation,
+    ) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        let normed = rms_norm(hidden, self.attention_norm.clone(), config.norm_eps);
+        let mut parts =
+            [linear(normed.clone(), &self.query), linear(normed.clone(), &self.key), linear(normed, &self.value)];
+        if let Some(biases) = &self.qkv_bias {
+            let mut index = 0;
+            parts = parts.map(|part| {
+                index += 1;
+                part + biases[index - 1].clone()
+            });
+        }
+        let [query, key, value] = parts;
+        let split = |x: Tensor<2>, heads: usize, norm: Option<&Tensor<2>>| {
+            let x = match norm {
+                None => x,
+                Some(weight) => {
+                    let rows = x.reshape([batch * seq * heads, config.head_len]);
+                    rms_norm(rows, weight.clone(), config.norm_eps).reshape([batch * seq, heads * config.head_len])
+                }
+            };
+            x.reshape([batch, seq, heads, config.head_len]).swap_dims(1, 2)
+        };
+        let norms = self.qk_norm.as_ref();
+        (
+            rotation.apply(split(query, config.heads, norms.map(|[query, _]| query))),
+            rotation.apply(split(key, config.kv_heads, norms.map(|[_, key]| key))),
+            split(value, config.kv_heads, None),
+        )
+    }
+
+    /// Attention of `seq` queries over `past + seq` keys, through the output projection: `[batch * seq, hidden_len]`.
+    ///
+    /// Query heads of a group share keys by folding the group into the rows, so keys are never repeated.
+    /// `mask` is `[batch or 1, 1, group * seq, past + seq]`.
+    pub(super) fn attend(
+        &self,
+        config: &ModelConfig,
+        query: Tensor<4>,
+        key: Tensor<4>,
+        value: Tensor<4>,
+        mask: Tensor<4>,
+    ) -> Tensor<2> {
+        let [batch, heads, seq, head_len] = query.dims();
+        let group = heads / config.kv_heads;
+        let scale = 1.0 / (head_len as f32).sqrt();
+        let query = query.mul_scalar(scale).reshape([batch, config.kv_heads, group * seq, head_len]);
+        let scores = query.matmul(key.swap_dims(2, 3)) + mask;
+        let mixed = activation::softmax(scores, 3).matmul(value);
+        let mixed = mixed.reshape([batch, heads, seq, head_len]).swap_dims(1, 2);
+        linear(mixed.reshape([batch * seq, heads * head_len]), &self.output)
+    }
+
+    /// SwiGLU: `[rows, hidden_len]` to the same.
+    pub(super) fn feed_forward(&self, config: &ModelConfig, hidden: Tensor<2>) -> Tensor<2> {
+        let normed = rms_norm(hidden, self.ffn_norm.clone(), config.norm_eps);
+        let gate = linear(normed.clone(), &self.gate);
+        linear(activation::silu(gate) * linear(normed, &self.up), &self.down)
+    }
+}
+
+/// `x` `[rows, in]` times the transpose of `weight` `[out, in]`.
+pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    x.matmul(weight.clone().transpose())
+}
+
+/// Divides each row by its root mean square and multiplies by `weight` `[1, len]`.
+pub(super) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, eps: f64) -> Tensor<2> {
+    let inverse = x.clone().square().mean_dim(1).add_scalar(eps).sqrt().recip();
+    x * inverse * weight
+}
+
+/// `[1, 1, group * seq, seq]`, 0 where row `r % seq` may see the column and `MASKED` elsewhere.
+fn causal_mask(seq: usize, group: usize, device: &Device) -> Tensor<4> {
+    let mut values = Vec::with_capacity(group * seq * seq);
+    for row in 0..group * seq {
+        values.extend((0..seq).map(|column| if column <= row % seq { 0.0 } else { MASKED }));
+    }
+    Tensor::from_data(TensorData::new(values, [1, 1, group * seq, seq]), device)
+}
+
+/// Rows of equal length as `[batch, seq]` on `device`.
+///
+/// # Panics
+/// If rows differ in length or there are none.
+pub fn token_tensor(rows: &[impl AsRef<[u32]>], device: &Device) -> Tensor<2, Int> {
+    let seq = rows[0].as_ref().len();
+    let mut values = Vec::with_capacity(rows.len() * seq);
+    for row in rows {
+        assert_eq!(row.as_ref().len(), seq, "rows must have one length");
+        values.extend(row.as_ref().iter().map(|&token| token as i32));
+    }
+    Tensor::from_data(TensorData::new(values, [rows.len(), seq]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::weights::host;
+    use super::*;
+
+    fn forward(model: &Llama, rows: &[Vec<u32>]) -> Vec<f32> {
+        host(model.forward(token_tensor(rows, &model.device())))
+    }
+
+    #[test]
+    fn a_position_sees_only_what_came_before() {
+        let model = Llama::random(ModelConfig::tiny(), 3, &Device::flex()).unwrap();
+        let all = forward(&model, &[vec![1, 2, 3, 4, 5, 6]]);
+        let other = forward(&model, &[vec![1, 2, 3, 9, 9, 9]]);
+        let row = model.config().vocab_len;
+        assert_eq!(all[..3 * row], other[..3 * row]);
+        assert_ne!(all[3 * row..], other[3 * row..]);
+    }
+
+    #[test]
+    fn rows_of_a_batch_are_independent() {
+        let config = ModelConfig { qk_norm: true, ..ModelConfig::tiny() };
+        let model = Llama::random(config, 3, &Device::flex()).unwrap();
+        let both = forward(&model, &[vec![1, 2, 3], vec![7, 8, 9]]);
+        let alone = forward(&model, &[vec![7, 8, 9]]);
+        for (x, y) in both[alone.len()..].iter().zip(&alone) {
+            assert!((x - y).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn every_weight_receives_a_gradient() {
+        let config = ModelConfig { qkv_bias: true, tied_head: false, ..ModelConfig::tiny() };
+        let model = Llama::random(config, 3, &Device::flex()).unwrap().trainable();
+        let logits = model.forward(token_tensor(&[vec![1, 2, 3, 4]], &model.device()));
+        let gradients = logits.square().sum().backward();
+        for (name, tensor) in model.tensors() {
+            let gradient = tensor.grad(&gradients).unwrap_or_else(|| panic!("{name} has no gradient"));
+            // A key's bias moves all scores of a row alike, which softmax ignores; positions break that only slightly.
+            if !name.ends_with("k_proj.bias") {
+                assert!(host(gradient).iter().any(|x| x.abs() > 0.0), "{name}");
+            }
+        }
+    }
+}

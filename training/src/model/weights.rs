@@ -1,0 +1,257 @@
+//! The decoder's weights: building, naming, visiting.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::ModelConfig;
+use crate::random::Stream;
+use crate::{Error, Result};
+
+/// One layer's weights; projections are `[out, in]`, vectors `[1, len]`.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Before attention.
+    pub attention_norm: Tensor<2>,
+    /// `[heads * head_len, hidden_len]`.
+    pub query: Tensor<2>,
+    /// `[kv_heads * head_len, hidden_len]`.
+    pub key: Tensor<2>,
+    /// `[kv_heads * head_len, hidden_len]`.
+    pub value: Tensor<2>,
+    /// `[hidden_len, heads * head_len]`.
+    pub output: Tensor<2>,
+    /// Biases of query, key and value, if the family has them.
+    pub qkv_bias: Option<[Tensor<2>; 3]>,
+    /// Norms of query and key heads, if the family has them.
+    pub qk_norm: Option<[Tensor<2>; 2]>,
+    /// Before the feed-forward part.
+    pub ffn_norm: Tensor<2>,
+    /// `[ffn_len, hidden_len]`, through SiLU.
+    pub gate: Tensor<2>,
+    /// `[ffn_len, hidden_len]`.
+    pub up: Tensor<2>,
+    /// `[hidden_len, ffn_len]`.
+    pub down: Tensor<2>,
+}
+
+/// A Llama-family decoder. Names of tensors are Hugging Face's.
+#[derive(Clone, Debug)]
+pub struct Llama {
+    pub(super) config: ModelConfig,
+    pub(super) embedding: Tensor<2>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Tensor<2>,
+    pub(super) head: Option<Tensor<2>>,
+    /// `[context_len, head_len / 2]`.
+    pub(super) cos: Tensor<2>,
+    pub(super) sin: Tensor<2>,
+}
+
+impl Llama {
+    /// Asks `make` for every tensor by name and `[rows, columns]`.
+    ///
+    /// # Errors
+    /// Of the configuration, or of `make`.
+    pub fn build(
+        config: ModelConfig,
+        device: &Device,
+        mut make: impl FnMut(&str, [usize; 2]) -> Result<Tensor<2>>,
+    ) -> Result<Self> {
+        config.check()?;
+        let mut made = BTreeMap::new();
+        for (name, shape) in config.shapes() {
+            let tensor = make(&name, shape)?;
+            if tensor.dims() != shape {
+                let reason = format!("tensor {name} has shape {:?}, expected {shape:?}", tensor.dims());
+                return Err(Error::Unsupported { reason });
+            }
+            made.insert(name, tensor);
+        }
+        Ok(Self::assemble(config, device, made))
+    }
+
+    /// `made` has every name of `config.shapes()`.
+    fn assemble(config: ModelConfig, device: &Device, mut made: BTreeMap<String, Tensor<2>>) -> Self {
+        let mut take = |name: &str| made.remove(name).expect("every name of shapes() was made");
+        let embedding = take("model.embed_tokens.weight");
+        let layers = (0..config.layers)
+            .map(|layer| {
+                let mut take = |name: &str| take(&format!("model.layers.{layer}.{name}"));
+                Layer {
+                    attention_norm: take("input_layernorm.weight"),
+                    query: take("self_attn.q_proj.weight"),
+                    key: take("self_attn.k_proj.weight"),
+                    value: take("self_attn.v_proj.weight"),
+                    output: take("self_attn.o_proj.weight"),
+                    qkv_bias: config
+                        .qkv_bias
+                        .then(|| ["q", "k", "v"].map(|name| take(&format!("self_attn.{name}_proj.bias")))),
+                    qk_norm: config
+                        .qk_norm
+                        .then(|| ["q", "k"].map(|name| take(&format!("self_attn.{name}_norm.weight")))),
+                    ffn_norm: take("post_attention_layernorm.weight"),
+                    gate: take("mlp.gate_proj.weight"),
+                    up: take("mlp.up_proj.weight"),
+                    down: take("mlp.down_proj.weight"),
+                }
+            })
+            .collect();
+        let norm = take("model.norm.weight");
+        let head = (!config.tied_head).then(|| take("lm_head.weight"));
+        let (cos, sin) = rotary_tables(&config, device);
+        Self { config, embedding, layers, norm, head, cos, sin }
+    }
+
+    /// Normal weights of deviation 0.02, residual projections divided by √(2·layers), norms 1, biases 0.
+    ///
+    /// # Errors
+    /// Of the configuration.
+    pub fn random(config: ModelConfig, seed: u64, device: &Device) -> Result<Self> {
+        let residual = 0.02 / (2.0 * config.layers as f32).sqrt();
+        let mut index = 0;
+        Self::build(config, device, |name, [rows, columns]| {
+            index += 1;
+            let mut stream = Stream::new(seed, 0x696e_6974, index);
+            let values: Vec<f32> = if name.ends_with("norm.weight") {
+                vec![1.0; rows * columns]
+            } else if name.ends_with("bias") {
+                vec![0.0; rows * columns]
+            } else {
+                let residual_out = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+                let deviation = if residual_out { residual } else { 0.02 };
+                (0..rows * columns).map(|_| deviation * stream.normal()).collect()
+            };
+            Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), device))
+        })
+    }
+
+    /// The shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Changes what the configuration says beside the shapes: end tokens, longest context.
+    pub fn with_config(self, change: impl FnOnce(&mut ModelConfig)) -> Self {
+        let device = self.device();
+        let mut config = self.config.clone();
+        change(&mut config);
+        assert_eq!(config.shapes(), self.config.shapes(), "with_config must not change shapes");
+        let (cos, sin) = rotary_tables(&config, &device);
+        Self { config, cos, sin, ..self }
+    }
+
+    /// Where the weights are, without autodiff.
+    pub fn device(&self) -> Device {
+        self.cos.device()
+    }
+
+    /// Every tensor by name, in the order of `config.shapes()`.
+    pub fn tensors(&self) -> Vec<(String, Tensor<2>)> {
+        let mut tensors = vec![("model.embed_tokens.weight".to_owned(), self.embedding.clone())];
+        for (index, layer) in self.layers.iter().enumerate() {
+            let mut add =
+                |name: &str, tensor: &Tensor<2>| tensors.push((format!("model.layers.{index}.{name}"), tensor.clone()));
+            add("input_layernorm.weight", &layer.attention_norm);
+            add("self_attn.q_proj.weight", &layer.query);
+            add("self_attn.k_proj.weight", &layer.key);
+            add("self_attn.v_proj.weight", &layer.value);
+            add("self_attn.o_proj.weight", &layer.output);
+            if let Some([query, key, value]) = &layer.qkv_bias {
+                add("self_attn.q_proj.bias", query);
+                add("self_attn.k_proj.bias", key);
+                add("self_attn.v_proj.bias", value);
+            }
+            if let Some([query, key]) = &layer.qk_norm {
+                add("self_attn.q_norm.weight", query);
+                add("self_attn.k_norm.weight", key);
+            }
+            add("post_attention_layernorm.weight", &layer.ffn_norm);
+            add("mlp.gate_proj.weight", &layer.gate);
+            add("mlp.up_proj.weight", &layer.up);
+            add("mlp.down_proj.weight", &layer.down);
+        }
+        tensors.push(("model.norm.weight".to_owned(), self.norm.clone()));
+        if let Some(head) = &self.head {
+            tensors.push(("lm_head.weight".to_owned(), head.clone()));
+        }
+        tensors
+    }
+
+    /// Every tensor's values in host memory, row-major, in the order of `config.shapes()`.
+    pub fn values(&self) -> Vec<(String, [usize; 2], Vec<f32>)> {
+        self.tensors()
+            .into_iter()
+            .map(|(name, tensor)| {
+                let shape = tensor.dims();
+                (name, shape, host(tensor))
+            })
+            .collect()
+    }
+
+    /// The same model with every tensor passed through `change`, which keeps its shape.
+    pub fn map(self, mut change: impl FnMut(&str, Tensor<2>) -> Tensor<2>) -> Self {
+        let device = self.device();
+        let tensors = self.tensors();
+        // Only one handle may remain, or in-place updates would copy.
+        let config = self.config;
+        drop((self.embedding, self.layers, self.norm, self.head));
+        let made = tensors
+            .into_iter()
+            .map(|(name, tensor)| {
+                let tensor = change(&name, tensor);
+                (name, tensor)
+            })
+            .collect();
+        Self { cos: self.cos, sin: self.sin, ..Self::assemble(config, &device, made) }
+    }
+
+    /// Weights that ask for gradients.
+    pub fn trainable(self) -> Self {
+        self.map(|_, tensor| tensor.inner().autodiff().require_grad())
+    }
+
+    /// Weights without autodiff: forward passes record nothing.
+    pub fn frozen(self) -> Self {
+        self.map(|_, tensor| tensor.inner())
+    }
+}
+
+/// Values of a tensor in host memory.
+pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.inner().into_data_as::<f32>().try_to_vec::<f32>().expect("the data was just converted to f32")
+}
+
+fn rotary_tables(config: &ModelConfig, device: &Device) -> (Tensor<2>, Tensor<2>) {
+    let frequencies = config.rope_frequencies();
+    let table = |function: fn(f64) -> f64| {
+        let values: Vec<f32> = (0..config.context_len)
+            .flat_map(|position| frequencies.iter().map(move |f| function(position as f64 * f) as f32))
+            .collect();
+        Tensor::from_data(TensorData::new(values, [config.context_len, frequencies.len()]), device)
+    };
+    (table(f64::cos), table(f64::sin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_come_in_the_order_and_shape_of_the_configuration() {
+        let config = ModelConfig { qkv_bias: true, tied_head: false, ..ModelConfig::tiny() };
+        let model = Llama::random(config.clone(), 1, &Device::flex()).unwrap();
+        let found: Vec<_> = model.tensors().into_iter().map(|(name, tensor)| (name, tensor.dims())).collect();
+        assert_eq!(found, config.shapes());
+        assert_eq!(model.values().iter().map(|(_, _, values)| values.len() as u64).sum::<u64>(), config.parameters());
+    }
+
+    #[test]
+    fn a_wrong_shape_is_named() {
+        let device = Device::flex();
+        let error = Llama::build(ModelConfig::tiny(), &device, |_, [rows, columns]| {
+            Ok(Tensor::zeros([rows, columns + 1], &device))
+        });
+        assert!(error.unwrap_err().to_string().contains("embed_tokens"));
+    }
+}
