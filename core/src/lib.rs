@@ -8,7 +8,14 @@ mod error;
 mod logits;
 mod token;
 // Layer 1: what was asked, and what needs no model.
+mod cut;
+mod distribution;
+mod history;
 mod options;
+mod random;
+mod sampling;
+mod softmax;
+mod token_mask;
 // Layer 2: the traits that the loop works with.
 mod drafter;
 mod model;
@@ -16,11 +23,17 @@ mod model;
 mod cancel;
 
 pub use cancel::CancelHandle;
+pub use distribution::Distribution;
 pub use drafter::{DraftSink, Drafter};
 pub use error::{Error, Result};
+pub use history::History;
 pub use logits::Logits;
 pub use model::{Interrupt, Model};
 pub use options::{
     DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan, Verification,
 };
+pub use random::{Noise, Purpose, Random};
+pub use sampling::Warper;
+pub use softmax::Unusable;
 pub use token::TokenId;
+pub use token_mask::TokenMaskSource;
