@@ -1,5 +1,6 @@
 //! The repository's own commands, one module each: `cargo xtask COMMAND`.
 
+mod arm;
 mod cargo;
 mod check;
 mod demo;
@@ -17,6 +18,7 @@ cargo xtask COMMAND
 
   demo [\"PROMPT\"]   place ONNX Runtime, then run the demo pack: target alone against the pair
   test              place ONNX Runtime, then run every test of the workspace
+  test --arm        core's tests as ARM code under qemu, with the arm64 ONNX Runtime
   check             all that has to be green before a commit: fmt, clippy, tidy, test, docs
   tidy              the house rules that a compiler does not check
   setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         ["setup"] => runtime::place_for_host().map(|path| println!("ONNX Runtime: {}", path.display())),
         ["demo", rest @ ..] => demo::run(rest),
-        ["test", rest @ ..] => test::run(rest),
+        ["test"] => test::run(),
+        ["test", "--arm"] => arm::test(),
         ["check"] => check::run(),
         ["tidy"] => tidy::run(),
         [] | ["help" | "--help" | "-h"] => {
