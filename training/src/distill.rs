@@ -1,0 +1,5 @@
+//! Distils a drafter from its target.
+
+pub mod batch;
+pub mod rollout;
+pub mod step;

@@ -1,0 +1,227 @@
+//! A model answers prompts: batched, with a KV cache, each answer reproducible from its own key.
+
+use crate::model::{Cache, Llama, host, token_tensor};
+use crate::random::Stream;
+use crate::{Error, Result};
+
+/// How the next token is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 takes the best token.
+    pub temperature: f64,
+    /// The smallest set of best tokens with at least this probability is drawn from; 1 keeps all.
+    pub top_p: f64,
+}
+
+/// A prompt and how to answer it.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// At least one token.
+    pub prompt: &'a [u32],
+    /// How to draw.
+    pub sampling: Sampling,
+    /// Names the random numbers of this answer, together with the seed.
+    pub key: u64,
+}
+
+/// Limits of a rollout.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most tokens of an answer, its end token included.
+    pub completion_len_max: usize,
+    /// Rows that advance together.
+    pub batch_rows: usize,
+}
+
+/// Answers every request; answer `i` belongs to request `i` and holds its end token if it came to one.
+///
+/// Prompts of like length share a batch, so that little of it is padding. Which requests share a batch does not change
+/// an answer, except where two tokens are equal to the last bits of the arithmetic.
+///
+/// # Errors
+/// `Setting` if a prompt is empty or leaves no room for an answer in the model's context.
+pub fn rollout(model: &Llama, requests: &[Request<'_>], limits: Limits, seed: u64) -> Result<Vec<Vec<u32>>> {
+    let context_len = model.config().context_len;
+    for request in requests {
+        if request.prompt.is_empty() || request.prompt.len() >= context_len {
+            let reason =
+                format!("{} tokens; from 1 to {}, the context less one", request.prompt.len(), context_len - 1);
+            return Err(Error::setting("prompt", reason));
+        }
+    }
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|&index| requests[index].prompt.len());
+    let mut answers = vec![Vec::new(); requests.len()];
+    for batch in order.chunks(limits.batch_rows.max(1)) {
+        answer_batch(model, requests, batch, limits.completion_len_max, seed, &mut answers);
+    }
+    Ok(answers)
+}
+
+fn answer_batch(
+    model: &Llama,
+    requests: &[Request<'_>],
+    batch: &[usize],
+    completion_len_max: usize,
+    seed: u64,
+    answers: &mut [Vec<u32>],
+) {
+    let config = model.config();
+    let prompt_len = batch.iter().map(|&index| requests[index].prompt.len()).max().unwrap_or(0);
+    let capacity = (prompt_len + completion_len_max).min(config.context_len);
+    let padding: Vec<usize> = batch.iter().map(|&index| prompt_len - requests[index].prompt.len()).collect();
+    let rows: Vec<Vec<u32>> = batch
+        .iter()
+        .zip(&padding)
+        .map(|(&index, &padding)| [vec![0; padding], requests[index].prompt.to_vec()].concat())
+        .collect();
+    let mut streams: Vec<Stream> =
+        batch.iter().map(|&index| Stream::new(seed, 0x726f_6c6c, requests[index].key)).collect();
+    let mut cache = Cache::new(model, padding, capacity);
+    let mut alive: Vec<usize> = (0..batch.len()).collect();
+    let mut columns = rows;
+    loop {
+        let logits = host(model.advance(token_tensor(&columns, &model.device()), &mut cache));
+        let row_len = config.head_rows();
+        let mut kept = Vec::with_capacity(alive.len());
+        columns.clear();
+        for (row, &slot) in alive.iter().enumerate() {
+            let index = batch[slot];
+            let drawn = draw(&logits[row * row_len..][..row_len], requests[index].sampling, &mut streams[slot]);
+            let token = config.head_tokens.as_ref().map_or(drawn as u32, |tokens| tokens[drawn]);
+            answers[index].push(token);
+            let ended = config.eos_tokens.contains(&token) || answers[index].len() >= completion_len_max;
+            // A row whose own context is full ends too; padding costs a short row some of it.
+            if !ended && cache.len() < capacity {
+                kept.push(row);
+                columns.push(vec![token]);
+            }
+        }
+        if kept.is_empty() {
+            return;
+        }
+        if kept.len() < alive.len() {
+            cache.keep_rows(&kept);
+            alive = kept.iter().map(|&row| alive[row]).collect();
+        }
+    }
+}
+
+/// Draws an index from `logits`; ties of the best token go to the lowest index.
+fn draw(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> usize {
+    let best = (0..logits.len()).fold(0, |best, index| if logits[index] > logits[best] { index } else { best });
+    if sampling.temperature == 0.0 {
+        return best;
+    }
+    let scale = 1.0 / sampling.temperature as f32;
+    let weights: Vec<f32> = logits.iter().map(|logit| ((logit - logits[best]) * scale).exp()).collect();
+    if sampling.top_p < 1.0 { draw_nucleus(&weights, sampling.top_p, stream) } else { draw_weighted(&weights, stream) }
+}
+
+fn draw_weighted(weights: &[f32], stream: &mut Stream) -> usize {
+    let mut left = stream.uniform() * weights.iter().map(|&weight| f64::from(weight)).sum::<f64>();
+    for (index, &weight) in weights.iter().enumerate() {
+        left -= f64::from(weight);
+        if left < 0.0 {
+            return index;
+        }
+    }
+    weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0)
+}
+
+fn draw_nucleus(weights: &[f32], top_p: f64, stream: &mut Stream) -> usize {
+    let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
+    let mut mass = 0.0;
+    let count = order.iter().take_while(|&&index| {
+        let wanted = mass < top_p * total;
+        mass += f64::from(weights[index]);
+        wanted
+    });
+    let nucleus: Vec<usize> = count.copied().collect();
+    let weights: Vec<f32> = nucleus.iter().map(|&index| weights[index]).collect();
+    nucleus[draw_weighted(&weights, stream)]
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::model::ModelConfig;
+
+    const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0 };
+    const WARM: Sampling = Sampling { temperature: 1.0, top_p: 1.0 };
+
+    fn model() -> Llama {
+        // Weights large enough that the best token stands out.
+        Llama::random(ModelConfig::tiny(), 9, &Device::flex()).unwrap().map(|_, tensor| tensor.mul_scalar(8.0))
+    }
+
+    fn requests(prompts: &[Vec<u32>], sampling: Sampling) -> Vec<Request<'_>> {
+        prompts.iter().enumerate().map(|(key, prompt)| Request { prompt, sampling, key: key as u64 }).collect()
+    }
+
+    #[test]
+    fn batching_does_not_change_the_answers() {
+        let model = model();
+        let prompts = vec![vec![1, 2, 3], vec![4], vec![5, 6], vec![7, 8, 9, 10, 11]];
+        for sampling in [GREEDY, WARM] {
+            let requests = requests(&prompts, sampling);
+            let run = |batch_rows| rollout(&model, &requests, Limits { completion_len_max: 9, batch_rows }, 3).unwrap();
+            assert_eq!(run(1), run(4));
+        }
+    }
+
+    #[test]
+    fn greedy_answers_are_the_naive_loop_and_stop_at_the_end_token() {
+        let model = model();
+        let prompt = vec![3, 1, 4];
+        let found = &rollout(
+            &model,
+            &requests(std::slice::from_ref(&prompt), GREEDY),
+            Limits { completion_len_max: 12, batch_rows: 1 },
+            0,
+        )
+        .unwrap()[0];
+        let mut text = prompt.clone();
+        for _ in 0..12 {
+            let logits = host(model.forward(token_tensor(&[&text], &model.device())));
+            let row = &logits[logits.len() - model.config().vocab_len..];
+            text.push(draw(row, GREEDY, &mut Stream::new(0, 0, 0)) as u32);
+            if text.last() == Some(&0) {
+                break;
+            }
+        }
+        assert_eq!(found, &text[3..]);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution_and_the_nucleus() {
+        let logits = [0.0_f32, 2.0_f32.ln(), 5.0_f32.ln()];
+        let mut stream = Stream::new(1, 2, 3);
+        let mut count = |sampling| {
+            let mut counts = [0_i32; 3];
+            (0..8000).for_each(|_| counts[draw(&logits, sampling, &mut stream)] += 1);
+            counts
+        };
+        let whole = count(WARM);
+        for (found, wanted) in whole.iter().zip([1000.0, 2000.0, 5000.0]) {
+            assert!((f64::from(*found) - wanted).abs() < 200.0, "{whole:?}");
+        }
+        let nucleus = count(Sampling { temperature: 1.0, top_p: 0.8 });
+        assert!(nucleus[0] == 0 && (nucleus[1] - 2286).abs() < 200, "{nucleus:?}");
+    }
+
+    #[test]
+    fn a_full_context_ends_the_answer_and_an_empty_prompt_is_refused() {
+        let model = model();
+        let prompt: Vec<u32> = (1..31).collect();
+        let limits = Limits { completion_len_max: 50, batch_rows: 2 };
+        let answers = rollout(&model, &requests(std::slice::from_ref(&prompt), WARM), limits, 0).unwrap();
+        assert!(answers[0].len() <= 3);
+        assert!(rollout(&model, &requests(&[vec![]], WARM), limits, 0).is_err());
+        assert!(rollout(&model, &requests(&[[prompt, vec![1, 2]].concat()], WARM), limits, 0).is_err());
+    }
+}
