@@ -26,6 +26,13 @@ pub fn kept_ids(drafter: &Llama) -> Option<Tensor<1, Int>> {
     Some(Tensor::from_data(TensorData::new(ids, [tokens.len()]), &drafter.device()))
 }
 
+/// The output head, `[head_rows, hidden_len]`: the embedding where both are tied.
+fn head(model: &Llama) -> Tensor<2> {
+    let name = if model.config().tied_head { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    let tensors = model.tensors();
+    tensors.into_iter().find(|(found, _)| found == name).expect("every model has this tensor").1
+}
+
 /// The gradient of `loss` on the drafter's weights over `batch`, and what was measured on the way.
 ///
 /// `drafter` is trainable, `target` frozen. Both read the same tokens; no gradient reaches the target or the tokens.
@@ -34,7 +41,7 @@ pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, settings: &Head
     let judged = target.hidden(batch.tokens.clone()).select(0, batch.places.clone());
     let [positions, _] = judged.dims();
     let judged_len = target.config().hidden_len;
-    let head = drafter.head();
+    let head = head(drafter);
     let weights = vec![1.0; positions];
     let found = head_loss(settings, hidden.clone().inner(), head.clone().inner(), &weights, |range| {
         target.logits(judged.clone().slice([range, 0..judged_len]))

@@ -41,11 +41,6 @@ impl Llama {
         linear(hidden, self.head.as_ref().unwrap_or(&self.embedding))
     }
 
-    /// The output head, `[head_rows, hidden_len]`: the embedding where both are tied.
-    pub fn head(&self) -> Tensor<2> {
-        self.head.as_ref().unwrap_or(&self.embedding).clone()
-    }
-
     /// `[batch, seq]` to `[batch * seq, hidden_len]`.
     pub(super) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
         let [batch, seq] = tokens.dims();
