@@ -1,0 +1,398 @@
+//! Opening a folder of any of the three kinds.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    Error, MANIFEST_FILE, Manifest, Result,
+    digest::{self, ChangedFile, OnProgress, Report},
+    genai::{self, DecoderConfig, GenaiConfig},
+    hugging_face::{self, HubConfig, SpecialTokens},
+    json::{self, CONFIG_BYTES_MAX},
+    model_files::ModelFiles,
+    root::{NamedBy, Root},
+    settings::{IoNames, SearchDefaults, SessionSettings, Shape, SpeculativeSettings},
+    tokenizer::{self, TokenizerFiles},
+    variants,
+    vocabulary::{self, IdMap},
+};
+
+/// What to open, where the folder leaves a choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Which of the `model*.onnx` of a Hugging Face folder: "q4", "fp16", … ("fp32" for model.onnx).
+    pub variant: Option<String>,
+    /// A drafter from elsewhere: a folder of any kind, or an ONNX file. It replaces the folder's own.
+    pub drafter: Option<PathBuf>,
+    /// As `variant`, for `drafter`.
+    pub drafter_variant: Option<String>,
+    /// Further folders that links and `..` may lead into, such as the repository in a Hugging Face hub cache.
+    pub allowed_roots: Vec<PathBuf>,
+}
+
+/// Kind of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderKind {
+    /// With drafthorse.json.
+    Pack,
+    /// With genai_config.json.
+    Genai,
+    /// With config.json and `onnx/model*.onnx`.
+    HuggingFace,
+}
+
+/// A folder whose files were found, measured and understood. Nothing has been run, and no digest compared yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folder {
+    /// The folder, as the caller wrote it.
+    pub path: PathBuf,
+    /// Its kind.
+    pub kind: FolderKind,
+    /// Architecture as the folder names it ("llama", "qwen2", …); may be empty.
+    pub model_type: String,
+    /// The variant opened, in a Hugging Face folder.
+    pub variant: Option<String>,
+    /// The model whose text it is.
+    pub target: ModelFiles,
+    /// The model that proposes, if there is one.
+    pub drafter: Option<ModelFiles>,
+    /// The tokenizer of both.
+    pub tokenizer: TokenizerFiles,
+    /// Tokens that end a generation.
+    pub eos_tokens: Vec<u32>,
+    /// Token that begins a sequence.
+    pub bos_token: Option<u32>,
+    /// Padding.
+    pub pad_token: Option<u32>,
+    /// Defaults of generation.
+    pub search: SearchDefaults,
+    /// How to speculate, where the folder says.
+    pub speculative: Option<SpeculativeSettings>,
+    /// The manifest of a pack.
+    pub manifest: Option<Manifest>,
+    /// Where a drafter from elsewhere came from, with the manifest of its folder.
+    pub drafter_source: Option<DrafterSource>,
+    /// Dotted names of settings that are not known here and were passed over.
+    pub unknown_keys: Vec<String>,
+    /// What a person might want to know: settings without effect, slow or lossy arithmetic.
+    pub notes: Vec<String>,
+    root: Root,
+}
+
+/// Where a drafter from elsewhere came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrafterSource {
+    /// The folder.
+    pub path: PathBuf,
+    /// Its manifest, if it is a pack.
+    pub manifest: Option<Manifest>,
+    root: Root,
+}
+
+/// Opens `folder`: finds out its kind, reads what describes it, and checks every file that it names.
+///
+/// # Errors
+/// Each with the file, the field and the reason: see [`Error`]. Nothing outside the folder, the drafter's folder and the
+/// allowed roots is opened.
+pub fn open(folder: &Path, options: &OpenOptions) -> Result<Folder> {
+    let mut opened = open_one(folder, options.variant.as_deref(), &options.allowed_roots)?;
+    if let Some(drafter) = &options.drafter {
+        take_drafter(&mut opened, drafter, options)?;
+    }
+    check_id_map(&opened)?;
+    Ok(opened)
+}
+
+fn open_one(folder: &Path, variant: Option<&str>, allowed_roots: &[PathBuf]) -> Result<Folder> {
+    let root = Root::new(folder, allowed_roots)?;
+    if let Some(path) = root.optional(MANIFEST_FILE)? {
+        let manifest = Manifest::read(&path)?;
+        let mut opened = open_genai(root, Some((path, manifest)))?;
+        opened.kind = FolderKind::Pack;
+        check_listed(&opened)?;
+        return Ok(opened);
+    }
+    if root.optional(genai::FILE)?.is_some() {
+        return open_genai(root, None);
+    }
+    if root.optional("config.json")?.is_some() {
+        return open_hugging_face(root, variant);
+    }
+    if root.optional("manifest.json")?.is_some() {
+        let reason = "is an onnxruntime-genai model package; open the folder of one of its variants";
+        return Err(Error::UnknownFolder { folder: folder.to_owned(), reason: reason.into() });
+    }
+    let reason = "holds neither drafthorse.json, genai_config.json nor config.json";
+    Err(Error::UnknownFolder { folder: folder.to_owned(), reason: reason.into() })
+}
+
+fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folder> {
+    let path = root.required(genai::FILE, "it says which files are the model")?;
+    let config = genai::parse(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?;
+    let GenaiConfig { mut unknown, .. } = config;
+    let mut notes = Vec::new();
+    let whole = Shape { vocab_len: config.vocab_len, context_len: config.context_len, ..Shape::default() };
+    let load = |decoder: DecoderConfig, by: NamedBy<'_>, notes: &mut Vec<String>| {
+        let onnx = root.named(&decoder.filename, by)?;
+        let decoder = DecoderConfig { shape: decoder.shape.or(whole), ..decoder };
+        let mut model = ModelFiles::read(&root, onnx, decoder, notes)?;
+        model.shared_buffer = config.shared_buffer;
+        Ok::<_, Error>(model)
+    };
+    let mut target = load(config.decoder, NamedBy { path: &path, field: "model.decoder.filename" }, &mut notes)?;
+    let mut drafter = match config.draft {
+        Some(draft) => Some(load(draft, NamedBy { path: &path, field: "model.draft.filename" }, &mut notes)?),
+        None => None,
+    };
+    if let Some((manifest_path, manifest)) = &manifest
+        && let Some(record) = &manifest.drafter
+    {
+        if let Some(block) = &record.decoder {
+            let block = genai::parse_decoder(manifest_path, block, &mut unknown)?;
+            let by = NamedBy { path: manifest_path, field: "drafter.decoder.filename" };
+            drafter =
+                Some(load(DecoderConfig { shape: Shape { vocab_len: None, ..block.shape }, ..block }, by, &mut notes)?);
+        }
+        if let Some(file) = &record.id_map {
+            let file = root.named(file, NamedBy { path: manifest_path, field: "drafter.id_map" })?;
+            // In a folder of a drafter alone the drafter is the only model.
+            drafter.as_mut().unwrap_or(&mut target).id_map = Some(IdMap::read(&file)?);
+        }
+    }
+    let beside = if config.eos.is_empty() { tokens_beside(&root)? } else { SpecialTokens::default() };
+    let tokens = SpecialTokens { eos: config.eos, bos: config.bos, pad: config.pad }.or(beside);
+    let mut folder = Folder {
+        path: root.folder().to_owned(),
+        kind: FolderKind::Genai,
+        model_type: config.model_type,
+        variant: None,
+        target,
+        drafter,
+        tokenizer: tokenizer::find(&root, config.tokenizer_dir.as_deref().unwrap_or(""))?,
+        eos_tokens: tokens.eos,
+        bos_token: tokens.bos,
+        pad_token: tokens.pad,
+        search: config.search,
+        speculative: config.speculative,
+        manifest: manifest.map(|(_, manifest)| manifest),
+        drafter_source: None,
+        unknown_keys: unknown,
+        notes,
+        root,
+    };
+    folder.note_settings();
+    Ok(folder)
+}
+
+/// Special tokens of generation_config.json and then config.json, for a genai_config.json without end tokens.
+fn tokens_beside(root: &Root) -> Result<SpecialTokens> {
+    let mut tokens = SpecialTokens::default();
+    if let Some(path) = root.optional("generation_config.json")? {
+        tokens = hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?.1;
+    }
+    if let Some(path) = root.optional("config.json")? {
+        tokens = tokens.or(hugging_face::parse_config(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?.tokens);
+    }
+    Ok(tokens)
+}
+
+fn open_hugging_face(root: Root, variant: Option<&str>) -> Result<Folder> {
+    let path = root.required("config.json", "it describes the model")?;
+    let HubConfig { model_type, shape, tokens } =
+        hugging_face::parse_config(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?;
+    let (search, generation) = match root.optional("generation_config.json")? {
+        Some(path) => hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?,
+        None => (SearchDefaults::default(), SpecialTokens::default()),
+    };
+    let chosen = variants::choose(&root, variant)?;
+    let onnx = root.named(&chosen.file, NamedBy { path: root.folder(), field: "variant" })?;
+    let mut notes = Vec::new();
+    let decoder =
+        DecoderConfig { filename: chosen.file, io: IoNames::default(), session: SessionSettings::default(), shape };
+    let target = ModelFiles::read(&root, onnx, decoder, &mut notes)?;
+    let tokens = generation.or(tokens);
+    let mut folder = Folder {
+        path: root.folder().to_owned(),
+        kind: FolderKind::HuggingFace,
+        model_type,
+        variant: Some(chosen.name),
+        target,
+        drafter: None,
+        tokenizer: tokenizer::find(&root, "")?,
+        eos_tokens: tokens.eos,
+        bos_token: tokens.bos,
+        pad_token: tokens.pad,
+        search,
+        speculative: None,
+        manifest: None,
+        drafter_source: None,
+        unknown_keys: Vec::new(),
+        notes,
+        root,
+    };
+    folder.note_settings();
+    Ok(folder)
+}
+
+/// Puts the drafter at `path` in place of the folder's own, if it has the same vocabulary.
+fn take_drafter(folder: &mut Folder, path: &Path, options: &OpenOptions) -> Result<()> {
+    if path.is_file() {
+        return take_bare_drafter(folder, path, &options.allowed_roots);
+    }
+    let other = open_one(path, options.drafter_variant.as_deref(), &options.allowed_roots)?;
+    vocabulary::compare_vocabularies(&folder.tokenizer.path, &other.tokenizer.path)?;
+    folder.notes.extend(other.notes);
+    folder.unknown_keys.extend(other.unknown_keys);
+    // A pack lends its drafter; any other folder is a drafter.
+    folder.drafter = Some(other.drafter.unwrap_or(other.target));
+    folder.drafter_source = Some(DrafterSource { path: path.to_owned(), manifest: other.manifest, root: other.root });
+    Ok(())
+}
+
+/// A drafter of which there is only an ONNX file.
+fn take_bare_drafter(folder: &mut Folder, path: &Path, allowed_roots: &[PathBuf]) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let root = Root::new(parent, allowed_roots)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let onnx = root.named(&name, NamedBy { path: parent, field: "drafter" })?;
+    let decoder = DecoderConfig {
+        filename: name.into_owned(),
+        io: IoNames::default(),
+        session: SessionSettings::default(),
+        shape: Shape::default(),
+    };
+    let mut drafter = ModelFiles::read(&root, onnx, decoder, &mut folder.notes)?;
+    if let Some(file) = root.optional(IdMap::FILE)? {
+        drafter.id_map = Some(IdMap::read(&file)?);
+    }
+    match root.optional("tokenizer.json")? {
+        Some(tokenizer) => vocabulary::compare_vocabularies(&folder.tokenizer.path, &tokenizer)?,
+        None if drafter.id_map.is_none() && drafter.shape.vocab_len != folder.target.shape.vocab_len => {
+            let width = |len: Option<usize>| len.map_or("unknown".to_owned(), |len| len.to_string());
+            let reason = format!(
+                "logits are {} and {} wide, and there is no tokenizer.json beside the drafter to compare",
+                width(folder.target.shape.vocab_len),
+                width(drafter.shape.vocab_len)
+            );
+            return Err(vocabulary::mismatch(&folder.target.path, path, reason));
+        }
+        None => folder.notes.push(format!(
+            "{}: no tokenizer.json beside the drafter, so only the width of the vocabularies was compared",
+            path.display()
+        )),
+    }
+    folder.drafter = Some(drafter);
+    folder.drafter_source = Some(DrafterSource { path: parent.to_owned(), manifest: None, root });
+    Ok(())
+}
+
+/// An id map must be as wide as the drafter's logits and stay within the target's.
+fn check_id_map(folder: &Folder) -> Result<()> {
+    let Some((drafter, map)) = folder.drafter.as_ref().and_then(|drafter| Some((drafter, drafter.id_map.as_ref()?)))
+    else {
+        return Ok(());
+    };
+    let refuse = |reason| Err(vocabulary::mismatch(&folder.target.path, &drafter.path, reason));
+    if let Some(width) = drafter.shape.vocab_len
+        && width != map.len()
+    {
+        return refuse(format!("the drafter's logits are {width} wide, its id map has {} entries", map.len()));
+    }
+    if let Some(width) = folder.target.shape.vocab_len
+        && let Some(id) = map.target_ids().iter().find(|&&id| id as usize >= width)
+    {
+        return refuse(format!("the id map names token {id}, the target's logits are {width} wide"));
+    }
+    Ok(())
+}
+
+/// Every file of a pack that was opened must be in its manifest, with its length: an added chat template or tokenizer
+/// would change the text as surely as changed weights.
+fn check_listed(folder: &Folder) -> Result<()> {
+    let Some(manifest) = &folder.manifest else { return Ok(()) };
+    let mut report = Report::default();
+    for path in folder.opened_files() {
+        let Ok(relative) = path.strip_prefix(&folder.path) else { continue };
+        let name = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+        let bytes = path.metadata().map_err(crate::error::io(path))?.len();
+        match manifest.files.get(&name) {
+            None => report.extra.push(name),
+            Some(recorded) if recorded.bytes != bytes => {
+                let reason = format!("{bytes} bytes, recorded {}", recorded.bytes);
+                report.changed.push(ChangedFile { path: name, reason });
+            }
+            Some(_) => report.intact += 1,
+        }
+    }
+    if report.changed.is_empty() && report.extra.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Damaged { folder: folder.path.clone(), report })
+    }
+}
+
+impl Folder {
+    /// Most tokens that the target was made for, where the folder says.
+    pub fn context_len(&self) -> Option<usize> {
+        self.target.shape.context_len
+    }
+
+    /// Compares every file with the manifests of the pack and of a drafter's pack. Call it before anything is run.
+    ///
+    /// Returns the report of the pack; `None` if the folder has no manifest.
+    ///
+    /// # Errors
+    /// `Damaged` naming each file that differs, `Io`, or `Cancelled`.
+    pub fn check_digests(&self, progress: OnProgress<'_>) -> Result<Option<Report>> {
+        if let Some(source) = &self.drafter_source
+            && let Some(manifest) = &source.manifest
+        {
+            intact(&source.path, digest::verify_against(&source.root, manifest, progress)?)?;
+        }
+        match &self.manifest {
+            None => Ok(None),
+            Some(manifest) => intact(&self.path, digest::verify_against(&self.root, manifest, progress)?).map(Some),
+        }
+    }
+
+    /// `model_digest` of the target by the manifest's digests, without reading the weights again.
+    pub fn target_digest(&self) -> Option<String> {
+        self.recorded_digest(&self.target)
+    }
+
+    fn recorded_digest(&self, model: &ModelFiles) -> Option<String> {
+        let manifest = self.manifest.as_ref()?;
+        let digests = model.paths().map(|path| {
+            let relative = path.strip_prefix(&self.path).ok()?;
+            let name = relative.to_str()?.replace('\\', "/");
+            manifest.files.get(&name).map(|file| file.sha256.clone())
+        });
+        Some(digest::joint_digest(&digests.collect::<Option<Vec<_>>>()?))
+    }
+
+    /// Files that were opened, or that a session will open.
+    fn opened_files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = self.target.paths().collect();
+        files.extend(self.drafter.iter().flat_map(ModelFiles::paths));
+        files.push(&self.tokenizer.path);
+        files.extend(self.tokenizer.chat_templates.iter().map(|template| template.path.as_path()));
+        files
+    }
+
+    fn note_settings(&mut self) {
+        if self.eos_tokens.is_empty() {
+            self.notes.push("no end token is stated: generation ends at its limit or at a stop text".into());
+        }
+        if self.search.no_repeat_ngram_size.is_some_and(|size| size > 0) {
+            self.notes.push("search.no_repeat_ngram_size has no effect here".into());
+        }
+        if let Some(width) = self.target.shape.vocab_len
+            && let Some(token) = self.eos_tokens.iter().find(|&&token| token as usize >= width)
+        {
+            self.notes.push(format!("end token {token} is beyond the {width} columns of the logits"));
+        }
+    }
+}
+
+fn intact(folder: &Path, report: Report) -> Result<Report> {
+    if report.is_intact() { Ok(report) } else { Err(Error::Damaged { folder: folder.to_owned(), report }) }
+}
