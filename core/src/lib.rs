@@ -21,6 +21,7 @@ mod drafter;
 mod model;
 // Layer 3: one step of the token's way each.
 mod cancel;
+mod onnx;
 
 pub use cancel::CancelHandle;
 pub use distribution::Distribution;
@@ -29,6 +30,9 @@ pub use error::{Error, Result};
 pub use history::History;
 pub use logits::Logits;
 pub use model::{Interrupt, Model};
+pub use onnx::{
+    CacheLayout, CompiledCache, ModelOptions, NameHints, OnnxModel, PlacementReport, Provider, ProviderChoice, Spinning,
+};
 pub use options::{
     DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan, Verification,
 };

@@ -37,6 +37,14 @@ impl<'a> Logits<'a> {
         &self.values[index * self.vocab_len..(index + 1) * self.vocab_len]
     }
 
+    /// The last row alone, as `[1, vocab_len]` logits.
+    ///
+    /// # Panics
+    /// If there are no rows.
+    pub fn last_row(&self) -> Self {
+        Self::new(self.last(), self.vocab_len)
+    }
+
     /// The last row, `[vocab_len]`: what follows everything scored so far.
     ///
     /// # Panics

@@ -40,6 +40,18 @@ pub trait Model: Send {
     /// The cache is unchanged after an error.
     fn score(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>>;
 
+    /// Runs the model over `tokens`, appends them to its cache, and returns only what follows the last of them:
+    /// `[1, vocab_len]`. Any number of tokens is taken; a model may do it in chunks and leave out the other rows.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score); the cache is unchanged after an error.
+    ///
+    /// # Panics
+    /// If there are no tokens.
+    fn prefill(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>> {
+        Ok(self.score(tokens)?.last_row())
+    }
+
     /// Forgets every token from position `len` on. Does nothing if there are no more than `len`.
     ///
     /// # Errors

@@ -1,0 +1,345 @@
+//! A decoder graph with its cache, as the loop works with it.
+
+use std::ffi::c_char;
+use std::path::Path;
+use std::ptr;
+use std::sync::Arc;
+
+use ort::sys;
+
+use super::buffer::Buffer;
+use super::feeds::{Feeds, Keep, NARROW_WIDTH_MAX};
+use super::interrupt::PassInterrupt;
+use super::kv_cache::{KvCache, bytes_per_token, capacity};
+use super::logits::{convert, copy_into};
+use super::options::{CacheLayout, ModelOptions, PlacementReport};
+use super::raw::{Element, Tensor};
+use super::session::SharedSession;
+use crate::{Error, Interrupt, Logits, Model, Result, TokenId};
+
+/// Bytes of f32 logits that a pass of a prefill may make, where the graph makes them for every row.
+const CHUNK_LOGITS_BYTES: usize = 16 << 20;
+
+/// A model of ONNX Runtime: a session, which forks share, and a cache of its own.
+///
+/// Passes of up to 17 tokens on the CPU allocate nothing on the Rust heap.
+pub struct OnnxModel {
+    // Handles before what they point into, and all of them before the session.
+    inputs: Vec<*const sys::OrtValue>,
+    outputs: Vec<*mut sys::OrtValue>,
+    input_names: Vec<*const c_char>,
+    output_names: Vec<*const c_char>,
+    feeds: Feeds,
+    cache: KvCache,
+    narrow: NarrowLogits,
+    /// Logits that are not read in place: converted ones, and those of wide passes.
+    values: Vec<f32>,
+    len: usize,
+    capacity: usize,
+    plan: Plan,
+    interrupt: Arc<PassInterrupt>,
+    shared: Arc<SharedSession>,
+}
+
+/// What forks have in common with the model that they come from, besides the session.
+#[derive(Clone, Debug)]
+struct Plan {
+    chunk_len: usize,
+    width_buckets: Vec<usize>,
+}
+
+// SAFETY: the pointers lead to names in the shared session and to tensors that the model owns; both move with it.
+unsafe impl Send for OnnxModel {}
+
+impl OnnxModel {
+    /// Opens the decoder graph at `path`; external data is found beside it.
+    ///
+    /// # Errors
+    /// `RuntimeLibrary` if ONNX Runtime cannot be loaded; `UnsupportedGraph` if the graph cannot be driven;
+    /// `ExecutionProvider` if no provider of the preference passes its proof; `OutOfMemory` if the cache does not fit;
+    /// `InvalidOption` for widths or sizes that make no sense.
+    pub fn open(path: &Path, options: &ModelOptions) -> Result<(Self, PlacementReport)> {
+        check(options)?;
+        let (shared, report) = SharedSession::open(path, options)?;
+        let per_token = bytes_per_token(&shared.signature, shared.layout);
+        let capacity = capacity(per_token, options.context_len_max, options.context_len, options.cache_bytes_max)?;
+        let plan = Plan {
+            chunk_len: options.chunk_len.unwrap_or_else(|| chunk_len(&shared)),
+            width_buckets: options.width_buckets.clone(),
+        };
+        Ok((Self::with_cache(Arc::new(shared), plan, capacity)?, report))
+    }
+
+    /// Another model over the same weights, with an empty cache of the same size.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no room for the cache.
+    pub fn fork(&self) -> Result<Self> {
+        Self::with_cache(Arc::clone(&self.shared), self.plan.clone(), self.capacity)
+    }
+
+    /// The cache layout in use.
+    pub fn layout(&self) -> CacheLayout {
+        self.shared.layout
+    }
+
+    /// Bytes that one token takes in the cache.
+    pub fn cache_bytes_per_token(&self) -> usize {
+        bytes_per_token(&self.shared.signature, self.shared.layout)
+    }
+
+    fn with_cache(shared: Arc<SharedSession>, plan: Plan, capacity: usize) -> Result<Self> {
+        let (signature, memory) = (&shared.signature, &shared.memory);
+        let feeds = Feeds::new(signature, memory, plan.chunk_len, capacity)?;
+        let cache = KvCache::new(&shared.session, signature, memory, shared.layout, capacity)?;
+        let narrow = NarrowLogits::new(&shared)?;
+        let values = match signature.logits_element {
+            Element::F32 => Vec::new(),
+            _ => vec![0.0; narrow.rows_max * shared.vocab_len],
+        };
+        let (input_names, output_names) = (shared.input_names(), shared.output_names());
+        Ok(Self {
+            inputs: vec![ptr::null(); input_names.len()],
+            outputs: vec![ptr::null_mut(); output_names.len()],
+            input_names,
+            output_names,
+            feeds,
+            cache,
+            narrow,
+            values,
+            len: 0,
+            capacity,
+            plan,
+            interrupt: Arc::new(PassInterrupt::new()?),
+            shared,
+        })
+    }
+
+    /// One pass over `tokens`, padded to `width`, with `logits` as its output or null to have one made.
+    fn pass(
+        &mut self,
+        (tokens, width): (&[TokenId], usize),
+        keep: Keep,
+        logits: *mut sys::OrtValue,
+    ) -> Result<*mut sys::OrtValue> {
+        self.interrupt.check()?;
+        let (shared, len) = (&self.shared, self.len);
+        let fed = self.feeds.bind(&shared.memory, (tokens, width), len, keep, &mut self.inputs)?;
+        self.cache.bind(&shared.memory, (len, width), &mut self.inputs[fed..], &mut self.outputs[1..])?;
+        self.outputs[0] = logits;
+        let inputs = (&self.input_names[..], &self.inputs[..]);
+        let outputs = (&self.output_names[..], &mut self.outputs[..]);
+        // SAFETY: names and tensors pair up and outlive the pass; `self` is borrowed mutably, so nothing else uses them.
+        let outcome = unsafe { shared.run(self.interrupt.options(), inputs, outputs) };
+        if let Err(error) = outcome {
+            return Err(self.interrupt.check().err().unwrap_or(error));
+        }
+        self.cache.commit();
+        self.len += tokens.len();
+        if tokens.len() < width {
+            self.cache.truncate(len + width, self.len);
+        }
+        Ok(self.outputs[0])
+    }
+
+    /// Short passes: every tensor is ready. Returns the number of rows in the narrow buffer.
+    fn narrow_pass(&mut self, tokens: &[TokenId]) -> Result<usize> {
+        let width = self.padded(tokens.len());
+        let logits = self.narrow.tensors[width - 1].as_ptr();
+        self.pass((tokens, width), Keep::Every, logits)?;
+        Ok(if self.shared.scores_every_row { tokens.len() } else { 1 })
+    }
+
+    /// Long passes in chunks, all or nothing. Returns the number of rows in `values`.
+    fn wide_passes(&mut self, tokens: &[TokenId], keep: Keep) -> Result<usize> {
+        let before = self.len;
+        let outcome = self.chunks(tokens, keep);
+        if outcome.is_err() && self.len > before {
+            self.cache.truncate(self.len, before);
+            self.len = before;
+        }
+        outcome
+    }
+
+    fn chunks(&mut self, tokens: &[TokenId], keep: Keep) -> Result<usize> {
+        let keep = if self.shared.scores_every_row { keep } else { Keep::Last };
+        let vocab_len = self.shared.vocab_len;
+        let rows = if keep == Keep::Every { tokens.len() } else { 1 };
+        self.reserve_values(rows * vocab_len)?;
+        let mut done = 0;
+        for chunk in tokens.chunks(self.plan.chunk_len) {
+            let made = Tensor::from_run(self.pass((chunk, chunk.len()), keep, ptr::null_mut())?)?;
+            let rows_made = made.shape()?.get(1).copied().unwrap_or(0) as usize;
+            let element = self.shared.signature.logits_element;
+            let wanted = &mut self.values;
+            if keep == Keep::Every {
+                let target = &mut wanted[done * vocab_len..(done + chunk.len()) * vocab_len];
+                copy_into(&made, 0, element, target)?;
+            } else if done + chunk.len() == tokens.len() {
+                let last = rows_made.saturating_sub(1) * vocab_len;
+                copy_into(&made, last, element, &mut wanted[..vocab_len])?;
+            }
+            done += chunk.len();
+        }
+        Ok(rows)
+    }
+
+    fn reserve_values(&mut self, len: usize) -> Result<()> {
+        let missing = len.saturating_sub(self.values.len());
+        self.values.try_reserve_exact(missing).map_err(|_| Error::OutOfMemory {
+            needed_bytes: (len * size_of::<f32>()) as u64,
+            allowed_bytes: isize::MAX as u64,
+            tokens: len / self.shared.vocab_len,
+        })?;
+        if missing > 0 {
+            self.values.resize(len, 0.0);
+        }
+        Ok(())
+    }
+
+    /// Width that a pass over `width` tokens is padded to. The end of the cache, and graphs that give the last row
+    /// only, leave no room for padding.
+    fn padded(&self, width: usize) -> usize {
+        let bucket = self.plan.width_buckets.iter().copied().find(|bucket| *bucket >= width).unwrap_or(width);
+        if self.shared.scores_every_row && self.len + bucket <= self.capacity { bucket } else { width }
+    }
+
+    fn make_room(&self, width: usize) -> Result<()> {
+        let needed = self.len.saturating_add(width);
+        if needed <= self.capacity { Ok(()) } else { Err(Error::ContextFull { needed, capacity: self.capacity }) }
+    }
+
+    /// The first `rows` rows of the narrow buffer, read in place if they are f32 already.
+    fn narrow_logits(&mut self, rows: usize) -> Logits<'_> {
+        let (vocab_len, element) = (self.shared.vocab_len, self.shared.signature.logits_element);
+        if element == Element::F32 {
+            return Logits::new(&self.narrow.buffer.elements::<f32>()[..rows * vocab_len], vocab_len);
+        }
+        let values = &mut self.values[..rows * vocab_len];
+        convert(&self.narrow.buffer, element, values);
+        Logits::new(values, vocab_len)
+    }
+}
+
+impl Model for OnnxModel {
+    fn vocab_len(&self) -> usize {
+        self.shared.vocab_len
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn context_len_max(&self) -> usize {
+        self.capacity
+    }
+
+    fn cache_bytes(&self) -> usize {
+        self.capacity * self.cache_bytes_per_token()
+    }
+
+    fn scores_every_row(&self) -> bool {
+        self.shared.scores_every_row
+    }
+
+    fn score(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>> {
+        self.make_room(tokens.len())?;
+        let vocab_len = self.shared.vocab_len;
+        match tokens.len() {
+            0 => Ok(Logits::new(&[], vocab_len)),
+            1..=NARROW_WIDTH_MAX => {
+                let rows = self.narrow_pass(tokens)?;
+                Ok(self.narrow_logits(rows))
+            }
+            _ => {
+                let rows = self.wide_passes(tokens, Keep::Every)?;
+                Ok(Logits::new(&self.values[..rows * vocab_len], vocab_len))
+            }
+        }
+    }
+
+    fn prefill(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>> {
+        self.make_room(tokens.len())?;
+        if tokens.len() <= NARROW_WIDTH_MAX {
+            let logits = self.score(tokens)?;
+            return Ok(logits.last_row());
+        }
+        let vocab_len = self.shared.vocab_len;
+        self.wide_passes(tokens, Keep::Last)?;
+        Ok(Logits::new(&self.values[..vocab_len], vocab_len))
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<()> {
+        if len < self.len {
+            self.cache.truncate(self.len, len);
+            self.len = len;
+        }
+        Ok(())
+    }
+
+    fn interrupt(&self) -> Arc<dyn Interrupt> {
+        Arc::clone(&self.interrupt) as Arc<dyn Interrupt>
+    }
+}
+
+impl std::fmt::Debug for OnnxModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnnxModel")
+            .field("layout", &self.shared.layout)
+            .field("vocab_len", &self.shared.vocab_len)
+            .field("len", &self.len)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where short passes put their logits: one buffer, and a tensor over its start for every width.
+struct NarrowLogits {
+    // Before the buffer that they point into.
+    tensors: Vec<Tensor>,
+    buffer: Buffer,
+    rows_max: usize,
+}
+
+impl NarrowLogits {
+    fn new(shared: &SharedSession) -> Result<Self> {
+        let element = shared.signature.logits_element;
+        let rows = |width: usize| if shared.scores_every_row { width } else { 1 };
+        let rows_max = rows(NARROW_WIDTH_MAX);
+        let bytes = [shared.vocab_len, element.size_bytes()].into_iter().fold(rows_max, usize::saturating_mul);
+        let mut buffer = Buffer::zeroed(bytes, rows_max)?;
+        let tensors = (1..=NARROW_WIDTH_MAX)
+            .map(|width| {
+                let shape = [1, rows(width) as i64, shared.vocab_len as i64];
+                // SAFETY: no shape is larger than the buffer, which lives beside the tensors and is dropped after them.
+                unsafe { Tensor::over(&shared.memory, buffer.data(), &shape, element) }
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { tensors, buffer, rows_max })
+    }
+}
+
+fn chunk_len(shared: &SharedSession) -> usize {
+    if shared.signature.logits_to_keep.is_some() || !shared.scores_every_row {
+        return 256;
+    }
+    (CHUNK_LOGITS_BYTES / (shared.vocab_len * size_of::<f32>())).clamp(32, 256)
+}
+
+fn check(options: &ModelOptions) -> Result<()> {
+    let refuse = |option, reason: String| Err(Error::InvalidOption { option, reason });
+    if options.context_len_max == 0 || options.context_len == Some(0) {
+        return refuse("context_len", "0 tokens: at least 1".to_owned());
+    }
+    if options.chunk_len == Some(0) {
+        return refuse("chunk_len", "0 tokens: at least 1".to_owned());
+    }
+    if options.threads.is_some_and(|threads| threads == 0 || threads > i32::MAX as usize) {
+        return refuse("threads", "at least 1; leave it out for one per core".to_owned());
+    }
+    let buckets = &options.width_buckets;
+    if !buckets.is_sorted() || buckets.iter().any(|width| !(1..=NARROW_WIDTH_MAX).contains(width)) {
+        return refuse("width_buckets", format!("{buckets:?}: ascending, from 1 to {NARROW_WIDTH_MAX}"));
+    }
+    Ok(())
+}
