@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer as _};
-use burn::tensor::{Device, Gradients as BurnGradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients as BurnGradients, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::model::Llama;
+use crate::model::{HostTensor, Llama, host};
 
 /// Gradients by tensor name.
 pub type Gradients = BTreeMap<String, Tensor<2>>;
@@ -79,26 +79,24 @@ impl Optimizer {
         })
     }
 
-    /// Moments as `(name, shape, values)`, and the number of steps taken.
-    pub fn state(&self) -> (Vec<(String, [usize; 2], Vec<f32>)>, usize) {
+    /// The moments by name, and the number of steps taken.
+    pub fn state(&self) -> (Vec<HostTensor>, usize) {
         let mut tensors = Vec::new();
         let mut steps = 0;
         for (name, AdamWState { momentum }) in &self.states {
             steps = momentum.time;
             for (kind, moment) in [("first", &momentum.moment_1), ("second", &momentum.moment_2)] {
-                let shape = moment.dims();
-                tensors.push((format!("{kind}.{name}"), shape, crate::model::host(moment.clone())));
+                let (name, shape) = (format!("{kind}.{name}"), moment.dims());
+                tensors.push(HostTensor { name, shape, values: host(moment.clone()) });
             }
         }
         (tensors, steps)
     }
 
     /// Restores what `state` gave.
-    pub fn restore(&mut self, tensors: Vec<(String, [usize; 2], Vec<f32>)>, steps: usize, device: &Device) {
-        let mut moments: BTreeMap<String, Tensor<2>> = tensors
-            .into_iter()
-            .map(|(name, shape, values)| (name, Tensor::from_data(TensorData::new(values, shape), device)))
-            .collect();
+    pub fn restore(&mut self, tensors: Vec<HostTensor>, steps: usize, device: &Device) {
+        let mut moments: BTreeMap<String, Tensor<2>> =
+            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor.to_device(device))).collect();
         let names: Vec<String> =
             moments.keys().filter_map(|name| name.strip_prefix("first.")).map(str::to_owned).collect();
         for name in names {
@@ -170,10 +168,11 @@ mod tests {
         let loss = model.forward(token_tensor(&[[1u32, 2, 3]], &model.device())).square().sum();
         let gradients = gradients(&model, loss.backward());
         let length = norm(&gradients);
-        let signs: BTreeMap<_, _> = gradients.iter().map(|(n, g)| (n.clone(), crate::model::host(g.clone()))).collect();
+        let signs: BTreeMap<_, _> = gradients.iter().map(|(n, g)| (n.clone(), host(g.clone()))).collect();
         let after = Optimizer::new(&settings).step(model, gradients, length, 0.01).values();
-        for ((name, _, x), (_, _, y)) in before.iter().zip(&after) {
-            for ((x, y), g) in x.iter().zip(y).zip(&signs[name]) {
+        for (before, after) in before.iter().zip(&after) {
+            let name = &before.name;
+            for ((x, y), g) in before.values.iter().zip(&after.values).zip(&signs[name]) {
                 // Bias correction makes the first step g / |g|.
                 let expected = if g.abs() > 1e-4 { -0.01 * g.signum() } else { continue };
                 assert!((y - x - expected).abs() < 1e-4, "{name}: {x} {y} {g}");

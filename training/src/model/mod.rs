@@ -22,4 +22,4 @@ pub use cache::Cache;
 pub use config::{ModelConfig, RopeScaling};
 pub use forward::token_tensor;
 pub(crate) use weights::host;
-pub use weights::{Layer, Llama};
+pub use weights::{HostTensor, Layer, Llama};

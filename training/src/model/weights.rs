@@ -8,6 +8,24 @@ use super::ModelConfig;
 use crate::random::Stream;
 use crate::{Error, Result};
 
+/// A named matrix in host memory, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Hugging Face's name, or the optimiser's.
+    pub name: String,
+    /// `[rows, columns]`.
+    pub shape: [usize; 2],
+    /// `rows * columns` values.
+    pub values: Vec<f32>,
+}
+
+impl HostTensor {
+    /// The same on `device`.
+    pub fn to_device(self, device: &Device) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(self.values, self.shape), device)
+    }
+}
+
 /// One layer's weights; projections are `[out, in]`, vectors `[1, len]`.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -178,15 +196,20 @@ impl Llama {
         tensors
     }
 
-    /// Every tensor's values in host memory, row-major, in the order of `config.shapes()`.
-    pub fn values(&self) -> Vec<(String, [usize; 2], Vec<f32>)> {
+    /// Every tensor's values in host memory, in the order of `config.shapes()`.
+    pub fn values(&self) -> Vec<HostTensor> {
         self.tensors()
             .into_iter()
-            .map(|(name, tensor)| {
-                let shape = tensor.dims();
-                (name, shape, host(tensor))
-            })
+            .map(|(name, tensor)| HostTensor { name, shape: tensor.dims(), values: host(tensor) })
             .collect()
+    }
+
+    /// The matrix of the output head, `[head_rows, hidden_len]`, and its name.
+    pub fn head(&self) -> (&'static str, Tensor<2>) {
+        match &self.head {
+            Some(head) => ("lm_head.weight", head.clone()),
+            None => ("model.embed_tokens.weight", self.embedding.clone()),
+        }
     }
 
     /// The same model with every tensor passed through `change`, which keeps its shape.
@@ -243,7 +266,7 @@ mod tests {
         let model = Llama::random(config.clone(), 1, &Device::flex()).unwrap();
         let found: Vec<_> = model.tensors().into_iter().map(|(name, tensor)| (name, tensor.dims())).collect();
         assert_eq!(found, config.shapes());
-        assert_eq!(model.values().iter().map(|(_, _, values)| values.len() as u64).sum::<u64>(), config.parameters());
+        assert_eq!(model.values().iter().map(|tensor| tensor.values.len() as u64).sum::<u64>(), config.parameters());
     }
 
     #[test]

@@ -1,0 +1,132 @@
+//! One backward pass whose memory does not grow with batch × vocabulary.
+//!
+//! Losses on logits have gradients in closed form. So the head is differentiated by hand, a chunk of rows at a time:
+//! only one chunk of logits exists at once, and autodiff records the layers alone.
+
+use std::ops::Range;
+
+use burn::tensor::{Int, Tensor, TensorData, activation};
+
+use crate::model::{Llama, host};
+use crate::optimizer::{Gradients, gradients};
+
+/// Rows of logits that exist at once where nothing else is asked for.
+pub const CHUNK_ROWS: usize = 1024;
+
+/// Runs `model` over `tokens` `[batch, seq]` and differentiates the loss that `loss` describes.
+///
+/// `loss` is called for consecutive ranges of the `batch * seq` rows with their plain logits `[rows, head_rows]`
+/// (no autodiff) and returns the sum of the loss over these rows, `[1]`, and its gradient on the logits. Rows that
+/// do not count have a zero gradient. Scale by the number of rows that count inside `loss`.
+///
+/// Returns the summed loss and the gradients by tensor name.
+pub fn backward(
+    model: &Llama,
+    tokens: Tensor<2, Int>,
+    chunk_rows: usize,
+    mut loss: impl FnMut(Tensor<2>, Range<usize>) -> (Tensor<1>, Tensor<2>),
+) -> (f32, Gradients) {
+    let hidden = model.hidden(tokens);
+    let plain = hidden.clone().inner();
+    let (head_name, head) = model.head();
+    let head = head.inner();
+    let rows = plain.dims()[0];
+    let (mut losses, mut hidden_gradients) = (Vec::new(), Vec::new());
+    let mut head_gradient: Option<Tensor<2>> = None;
+    for start in (0..rows).step_by(chunk_rows.max(1)) {
+        let range = start..rows.min(start + chunk_rows.max(1));
+        let chunk = plain.clone().narrow(0, range.start, range.len());
+        let (value, on_logits) = loss(chunk.clone().matmul(head.clone().transpose()), range);
+        losses.push(value);
+        hidden_gradients.push(on_logits.clone().matmul(head.clone()));
+        let more = on_logits.transpose().matmul(chunk);
+        head_gradient = Some(match head_gradient {
+            Some(sum) => sum + more,
+            None => more,
+        });
+    }
+    // A product with the constant gradient has exactly that gradient on the hidden states.
+    let surrogate = (hidden * Tensor::cat(hidden_gradients, 0)).sum();
+    let mut gradients = gradients(model, surrogate.backward());
+    if let Some(mut gradient) = head_gradient {
+        if let Some(embedding) = gradients.remove(head_name) {
+            gradient = gradient + embedding;
+        }
+        gradients.insert(head_name.to_owned(), gradient);
+    }
+    (Tensor::cat(losses, 0).sum().into_scalar::<f32>(), gradients)
+}
+
+/// Cross-entropy in nats of `logits` `[rows, vocab]` against `next` `[rows]`, summed and multiplied by `scale`, and
+/// its gradient on the logits, `scale · (softmax − one-hot)`.
+pub fn cross_entropy(logits: Tensor<2>, next: &[u32], scale: f32) -> (Tensor<1>, Tensor<2>) {
+    let (rows, device) = (next.len(), logits.device());
+    let ids: Vec<i32> = next.iter().map(|&token| token as i32).collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, 1]), &device);
+    let probabilities = activation::softmax(logits, 1);
+    // Underflow would make the logarithm infinite where the loss is merely large; NaN passes through.
+    let chosen = probabilities.clone().gather(1, ids.clone());
+    let loss = (chosen + 1e-38).log().sum().mul_scalar(-scale);
+    let minus = Tensor::full([rows, 1], -1.0, &device);
+    let gradient = probabilities.scatter(1, ids, minus, burn::tensor::IndexingUpdateOp::Add).mul_scalar(scale);
+    (loss, gradient)
+}
+
+/// Mean cross-entropy in nats of every row of `tokens` `[batch][seq + 1]`, without gradients.
+pub fn mean_loss(model: &Llama, rows: &[Vec<u32>], chunk_rows: usize) -> f32 {
+    let (inputs, next) = inputs_and_next(rows);
+    let hidden = model.hidden(crate::model::token_tensor(&inputs, &model.device())).inner();
+    let total = hidden.dims()[0];
+    let mut sum = 0.0f64;
+    for start in (0..total).step_by(chunk_rows.max(1)) {
+        let len = chunk_rows.max(1).min(total - start);
+        let logits = model.logits(hidden.clone().narrow(0, start, len)).inner();
+        sum += f64::from(host(cross_entropy(logits, &next[start..start + len], 1.0).0)[0]);
+    }
+    (sum / total as f64) as f32
+}
+
+/// Splits rows of `seq + 1` tokens into inputs and the flat list of what follows each.
+pub fn inputs_and_next(rows: &[Vec<u32>]) -> (Vec<&[u32]>, Vec<u32>) {
+    let inputs = rows.iter().map(|row| &row[..row.len() - 1]).collect();
+    (inputs, rows.iter().flat_map(|row| row[1..].iter().copied()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::model::{ModelConfig, token_tensor};
+
+    #[test]
+    fn chunks_and_autodiff_agree() {
+        for tied_head in [true, false] {
+            let config = ModelConfig { tied_head, ..ModelConfig::tiny() };
+            let model = Llama::random(config, 2, &Device::flex()).unwrap().trainable();
+            let rows = vec![vec![1u32, 2, 3, 4, 5], vec![9, 8, 7, 6, 5]];
+            let (inputs, next) = inputs_and_next(&rows);
+            let tokens = token_tensor(&inputs, &model.device());
+
+            let logits = model.forward(tokens.clone()).reshape([8, 32]);
+            let ids: Vec<i32> = next.iter().map(|&x| x as i32).collect();
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [8, 1]), &model.device());
+            let loss = activation::log_softmax(logits, 1).gather(1, ids).mean().neg();
+            let expected_loss = host(loss.clone())[0];
+            let expected = gradients(&model, loss.backward());
+
+            for chunk_rows in [3, 8] {
+                let (value, found) = backward(&model, tokens.clone(), chunk_rows, |logits, range| {
+                    cross_entropy(logits, &next[range], 1.0 / 8.0)
+                });
+                assert!((value - expected_loss).abs() < 1e-5);
+                assert!((mean_loss(&model, &rows, chunk_rows) - expected_loss).abs() < 1e-5);
+                assert_eq!(found.len(), expected.len());
+                for (name, gradient) in &expected {
+                    let worst = (gradient.clone() - found[name].clone()).abs().max().into_scalar::<f32>();
+                    assert!(worst < 1e-6, "{name}: {worst}");
+                }
+            }
+        }
+    }
+}

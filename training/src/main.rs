@@ -1,0 +1,75 @@
+//! The `drafthorse-train` command: one subcommand per step of a drafter's way.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use drafthorse_training::{backend, pretrain, recipe, tokenizer};
+
+/// Trains targets, distils drafters from them and exports both as packs.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where tensors live: flex (CPU), wgpu, cuda:N, tch, tch-cuda:N.
+    #[arg(long, global = true, default_value = "flex")]
+    device: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a byte-level BPE tokenizer on a recipe's corpora.
+    Tokenizer {
+        /// A pretraining recipe; its corpora are used.
+        #[arg(long)]
+        recipe: PathBuf,
+        /// Folder that the corpora's paths are relative to.
+        #[arg(long)]
+        data: PathBuf,
+        /// Tokens in the vocabulary, 257 or more.
+        #[arg(long)]
+        vocab: usize,
+        /// The tokenizer.json to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Train a model on text; goes on from the run's checkpoint if there is one.
+    Pretrain(RecipeArguments),
+}
+
+#[derive(clap::Args)]
+struct RecipeArguments {
+    /// The experiment's TOML file.
+    #[arg(long)]
+    recipe: PathBuf,
+    /// Folder that the corpora's paths are relative to.
+    #[arg(long)]
+    data: PathBuf,
+    /// The run's folder: run.toml, metrics.jsonl, checkpoint/.
+    #[arg(long)]
+    out: PathBuf,
+    /// Overrides of the recipe, as train.steps=100.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let device = backend::device(&arguments.device)?;
+    match arguments.command {
+        Command::Tokenizer { recipe: path, data, vocab, out } => {
+            let recipe: pretrain::PretrainRecipe = recipe::load(&path, &[])?;
+            tokenizer::train(&recipe.corpus, &data, vocab, &out)?;
+        }
+        Command::Pretrain(RecipeArguments { recipe: path, data, out, overrides }) => {
+            let recipe = recipe::load(&path, &overrides)?;
+            let outcome = pretrain::pretrain(&recipe, &data, &out, &device)?;
+            for (corpus, loss) in outcome.validation {
+                println!("{corpus}: {loss:.4} nats per token");
+            }
+            println!("weights in {}", outcome.checkpoint.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! What is kept of a run: its recipe with seed and commit, its metrics, its last good checkpoint.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::IoContext;
+use crate::import::hugging_face;
+use crate::model::Llama;
+use crate::optimizer::Optimizer;
+use crate::{Error, Result, folder, safetensors_file};
+
+/// The folder of one run.
+pub struct Run {
+    folder: PathBuf,
+}
+
+/// Where training stands; everything that is not a tensor and must survive a kill.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimiser steps done.
+    pub step: usize,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Steps of the optimiser's moments.
+    pub optimizer_steps: usize,
+    /// Best value of the measure that selects checkpoints, if one was measured.
+    #[serde(default)]
+    pub best: Option<f64>,
+}
+
+impl Run {
+    /// Opens or makes the folder and writes `run.toml`: the resolved recipe, this program's version and commit.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(folder: &Path, recipe: &impl Serialize) -> Result<Self> {
+        #[derive(Serialize)]
+        struct Record<'a, R> {
+            program: &'static str,
+            commit: String,
+            recipe: &'a R,
+        }
+        std::fs::create_dir_all(folder).at(folder)?;
+        let path = folder.join("run.toml");
+        let record = Record { program: env!("CARGO_PKG_VERSION"), commit: commit(), recipe };
+        let text = toml::to_string(&record).map_err(|error| Error::format(&path, error.to_string()))?;
+        folder::write_file(&path, text.as_bytes())?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The last good checkpoint: a Hugging Face folder with the optimiser's state beside.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.folder.join("checkpoint")
+    }
+
+    /// The checkpoint that was best by the run's measure.
+    pub fn best(&self) -> PathBuf {
+        self.folder.join("best")
+    }
+
+    /// Replaces the checkpoint as a whole.
+    ///
+    /// # Errors
+    /// `Io`, for instance when the disk is full; the former checkpoint is then still there.
+    pub fn save(&self, model: &Llama, tokenizer: &Path, optimizer: &Optimizer, progress: &Progress) -> Result<()> {
+        let (moments, optimizer_steps) = optimizer.state();
+        let progress = Progress { optimizer_steps, ..progress.clone() };
+        folder::replace(&self.checkpoint(), |folder| {
+            hugging_face::save(folder, model, Some(tokenizer))?;
+            safetensors_file::write(&folder.join("optimizer.safetensors"), &moments, &[])?;
+            let path = folder.join("progress.json");
+            std::fs::write(&path, serde_json::to_string_pretty(&progress).expect("plain numbers")).at(&path)
+        })
+    }
+
+    /// Writes a model as the best one so far.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn save_best(&self, model: &Llama, tokenizer: &Path) -> Result<()> {
+        folder::replace(&self.best(), |folder| hugging_face::save(folder, model, Some(tokenizer)))
+    }
+
+    /// The checkpoint, if there is one; restores the optimiser's moments.
+    ///
+    /// # Errors
+    /// `Io` or `Format` if the checkpoint is damaged.
+    pub fn resume(&self, optimizer: &mut Optimizer, device: &Device) -> Result<Option<(Llama, Progress)>> {
+        let folder = self.checkpoint();
+        folder::recover(&folder)?;
+        if !folder.exists() {
+            return Ok(None);
+        }
+        let path = folder.join("progress.json");
+        let text = std::fs::read_to_string(&path).at(&path)?;
+        let progress: Progress =
+            serde_json::from_str(&text).map_err(|error| Error::format(&path, error.to_string()))?;
+        let model = hugging_face::load(&folder, device)?;
+        let moments = safetensors_file::read(&folder.join("optimizer.safetensors"))?;
+        optimizer.restore(moments, progress.optimizer_steps, device);
+        self.forget_metrics_after(progress.step)?;
+        Ok(Some((model, progress)))
+    }
+
+    /// Appends a line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn log(&self, metrics: &Value) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).at(&path)?;
+        writeln!(file, "{metrics}").at(&path)
+    }
+
+    /// A kill after the checkpoint leaves lines that will be written again.
+    fn forget_metrics_after(&self, step: usize) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let kept = text.lines().filter(|line| {
+            serde_json::from_str::<Value>(line).is_ok_and(|value| value["step"].as_u64().unwrap_or(0) <= step as u64)
+        });
+        folder::write_file(&path, kept.flat_map(|line| [line, "\n"]).collect::<String>().as_bytes())
+    }
+}
+
+/// Progress on a terminal as a bar, elsewhere as a line every half minute.
+pub struct Report {
+    bar: ProgressBar,
+    last: Instant,
+    began: Instant,
+    tokens: u64,
+}
+
+impl Report {
+    /// For a run of `steps`, `done` of which are behind.
+    pub fn new(steps: usize, done: usize) -> Self {
+        let style = "{bar:30} {pos}/{len} {elapsed} eta {eta} {msg}";
+        let bar = ProgressBar::new(steps as u64)
+            .with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_position(done as u64);
+        bar.reset_eta();
+        Self { bar, last: Instant::now(), began: Instant::now(), tokens: 0 }
+    }
+
+    /// Counts a step of `tokens` and shows `message`. Returns tokens per second so far.
+    pub fn step(&mut self, tokens: usize, message: &str) -> f64 {
+        self.tokens += tokens as u64;
+        let rate = self.tokens as f64 / self.began.elapsed().as_secs_f64();
+        self.bar.set_message(format!("{rate:.0} tok/s {message}"));
+        self.bar.inc(1);
+        if self.bar.is_hidden() && self.last.elapsed().as_secs() >= 30 {
+            self.last = Instant::now();
+            let left = self.bar.eta().as_secs();
+            eprintln!(
+                "step {} of {}, {rate:.0} tok/s, {message}, {left} s left",
+                self.bar.position(),
+                self.bar.length().unwrap_or(0)
+            );
+        }
+        rate
+    }
+}
+
+/// Commit of the sources in the current folder, or "unknown".
+pub fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    text.and_then(|bytes| String::from_utf8(bytes).ok()).map_or_else(|| "unknown".into(), |text| text.trim().into())
+}

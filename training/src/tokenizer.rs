@@ -1,0 +1,122 @@
+//! Byte-level BPE tokenizers: training one, and reading one.
+
+use std::path::Path;
+
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
+
+use crate::corpus::CorpusSettings;
+use crate::{Error, Result};
+
+/// Text that separates documents and ends an answer.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// A tokenizer read from a `tokenizer.json`.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// `Format` if it cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let inner = tokenizers::Tokenizer::from_file(path).map_err(|error| Error::format(path, error.to_string()))?;
+        Ok(Self { inner })
+    }
+
+    /// Tokens of a text; text that looks like a special token is one.
+    ///
+    /// # Errors
+    /// `Tokenizer`.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Text of tokens, special ones included.
+    ///
+    /// # Errors
+    /// `Tokenizer`.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String> {
+        self.inner.decode(tokens, false).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// Id of a token's text.
+    pub fn token(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text)
+    }
+
+    /// The end of a text, if the tokenizer has [`END_OF_TEXT`].
+    pub fn end_of_text(&self) -> Option<u32> {
+        self.token(END_OF_TEXT)
+    }
+
+    /// Tokens in the vocabulary, added ones included.
+    pub fn vocab_len(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+}
+
+/// Trains a byte-level BPE of `vocab_len` tokens on corpora and writes a `tokenizer.json`.
+///
+/// Every byte is a token, so any text can be encoded; [`END_OF_TEXT`] is token 0.
+///
+/// # Errors
+/// `Setting` if `vocab_len` cannot hold the bytes, `Io` or `Format` from the corpora.
+pub fn train(corpora: &[CorpusSettings], data: &Path, vocab_len: usize, to: &Path) -> Result<()> {
+    if !(257..=1 << 20).contains(&vocab_len) {
+        return Err(Error::setting("vocab_len", format!("{vocab_len}: from 257 (every byte and the end) to 1048576")));
+    }
+    let mut documents = Vec::new();
+    for corpus in corpora {
+        documents.extend(corpus.documents(data)?);
+    }
+    let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
+    let mut trainer = BpeTrainerBuilder::new()
+        .vocab_size(vocab_len)
+        .min_frequency(2)
+        .show_progress(false)
+        .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build();
+    let byte_level = ByteLevel::new(false, true, true);
+    let mut tokenizer: TokenizerImpl<
+        BPE,
+        NormalizerWrapper,
+        PreTokenizerWrapper,
+        PostProcessorWrapper,
+        DecoderWrapper,
+    > = TokenizerImpl::new(BPE::default());
+    tokenizer
+        .with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(byte_level)))
+        .with_decoder(Some(DecoderWrapper::ByteLevel(byte_level)));
+    tokenizer.train(&mut trainer, documents.into_iter()).map_err(failed)?;
+    let text = serde_json::to_string(&tokenizer).map_err(|error| Error::Tokenizer(error.to_string()))?;
+    crate::folder::write_file(to, text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trained_tokenizer_gives_every_text_back() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.txt"), "the cat and the dog and the cat".repeat(20)).unwrap();
+        let corpus = CorpusSettings::text("a.txt");
+        let path = folder.path().join("tokenizer.json");
+        train(&[corpus], folder.path(), 280, &path).unwrap();
+        let tokenizer = Tokenizer::open(&path).unwrap();
+        assert_eq!(tokenizer.end_of_text(), Some(0));
+        assert!(tokenizer.vocab_len() <= 280);
+        for text in ["the cat", "Grüße, 猫 \n\t", "a <|endoftext|> b"] {
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()).unwrap(), text);
+        }
+        assert!(train(&[], folder.path(), 100, &path).is_err());
+    }
+}
