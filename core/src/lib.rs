@@ -34,7 +34,8 @@ pub use onnx::{
     CacheLayout, CompiledCache, ModelOptions, NameHints, OnnxModel, PlacementReport, Provider, ProviderChoice, Spinning,
 };
 pub use options::{
-    DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan, Verification,
+    ConstraintSpec, DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan,
+    Verification,
 };
 pub use random::{Noise, Purpose, Random};
 pub use sampling::Warper;

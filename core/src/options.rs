@@ -38,6 +38,20 @@ pub struct GenerationOptions {
     pub verification: Option<Verification>,
     /// How many tokens are drafted in a round; default adaptive.
     pub draft_length: Option<DraftLength>,
+    /// What the output must look like; default anything.
+    pub constraint: Option<ConstraintSpec>,
+}
+
+/// What the output must look like. Drafts obey it too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConstraintSpec {
+    /// A JSON document that fits this JSON schema.
+    JsonSchema(String),
+    /// A text that this regular expression matches as a whole.
+    Regex(String),
+    /// A text of this Lark grammar.
+    Lark(String),
 }
 
 /// How a proposal is checked against the target.
