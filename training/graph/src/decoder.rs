@@ -1,0 +1,212 @@
+//! The whole decoder: embedding, layers, norm, head.
+
+use std::path::{Path, PathBuf};
+
+use drafthorse_pack::onnx::DataType;
+
+use crate::attention::{self, attention, packed_projection, plain_norm};
+use crate::config::Activation;
+use crate::linear::{embedding, head, linear};
+use crate::options::{ExternalData, GraphOptions, Layout, LogitRows, WeightFormat};
+use crate::weights::{LayerWeights, Linear, Weights};
+use crate::writer::{Dim, GraphWriter, float, int, text};
+use crate::{DecoderConfig, Error, Result};
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSummary {
+    /// The graph file, then the file with its weights if there is one.
+    pub files: Vec<PathBuf>,
+    /// Nodes of the graph, before ONNX Runtime fuses any.
+    pub node_count: usize,
+    /// Weights of the model.
+    pub parameter_count: usize,
+}
+
+/// Writes the decoder to the `.onnx` file `path`, and its weights to `path` with `.data` appended if they lie outside.
+///
+/// Inputs: `input_ids` and `attention_mask` (i64), `past_key_values.%d.key|value` `[batch, kv_heads, past, head_len]`,
+/// `position_ids` where the layout says so. Outputs: `logits`, `present.%d.key|value`, `hidden_states` if asked for.
+///
+/// # Errors
+/// `Config`, `Shape` or `Option` if weights or options do not fit; `Io` if a file cannot be written. The final names
+/// appear only when both files are whole.
+pub fn write_model(
+    path: &Path,
+    config: &DecoderConfig,
+    weights: &Weights,
+    options: &GraphOptions,
+) -> Result<ModelSummary> {
+    weights.check(config)?;
+    options.check()?;
+    let external = match options.external_data {
+        ExternalData::Never => false,
+        ExternalData::Always => true,
+        ExternalData::Above(bytes) => options.weight_bytes(weights) > bytes,
+    };
+    let mut graph = GraphWriter::create(path, options.precision.io, external)?;
+    Builder { graph: &mut graph, config, weights, options }.build()?;
+    let written = graph.finish()?;
+    Ok(ModelSummary {
+        files: written.files,
+        node_count: written.node_count,
+        parameter_count: weights.parameter_count(),
+    })
+}
+
+impl GraphOptions {
+    fn check(&self) -> Result<()> {
+        let precision = self.precision;
+        for format in [precision.layers, precision.head, precision.embedding] {
+            if let Some((_, block)) = format.blocks()
+                && !(block.is_power_of_two() && (16..=256).contains(&block))
+            {
+                let reason = format!("block {block} is not a power of two in 16..=256");
+                return Err(Error::Option { option: "precision", reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that the weights take, roughly: norms and biases are counted as if quantised.
+    fn weight_bytes(&self, weights: &Weights) -> u64 {
+        let precision = self.precision;
+        let bytes = |count: usize, format: WeightFormat| count as f64 * format.bits_per_weight(precision.io) / 8.0;
+        let head = weights.head.as_ref().map_or(0, Vec::len);
+        let embedding = weights.embedding.len();
+        let layers = weights.parameter_count() - head - embedding;
+        let total =
+            bytes(layers, precision.layers) + bytes(head, precision.head) + bytes(embedding, precision.embedding);
+        total as u64
+    }
+}
+
+struct Builder<'a> {
+    graph: &'a mut GraphWriter,
+    config: &'a DecoderConfig,
+    weights: &'a Weights,
+    options: &'a GraphOptions,
+}
+
+/// Residual stream between two blocks: `sum`, or `sum + addend` where the addition is left to the next norm.
+struct Residual {
+    sum: String,
+    addend: Option<String>,
+}
+
+impl Builder<'_> {
+    fn build(&mut self) -> Result<()> {
+        let (config, weights, precision) = (self.config, self.weights, self.options.precision);
+        let shared = attention::shared(self.graph, config, self.options.layout)?;
+        let (mut hidden, table) =
+            embedding(self.graph, "input_ids", &weights.embedding, config.hidden_len, precision.embedding)?;
+        if config.embedding_scale != 1.0 {
+            let scale = self.graph.floats("embedding.scale", &[], &[config.embedding_scale])?;
+            hidden = self.graph.op("Mul", "embedding/scaled", &[&hidden, &scale], vec![]);
+        }
+        let mut residual = Residual { sum: hidden, addend: None };
+        for (index, layer) in weights.layers.iter().enumerate() {
+            let name = |part: &str| format!("layers.{index}/{part}");
+            let normed = self.norm(&name("attention_norm"), &mut residual, &layer.attention_norm)?;
+            let projection = packed_projection(config, layer);
+            let packed = linear(self.graph, &name("qkv"), &normed, &projection, config.hidden_len, precision.layers)?;
+            let mixed = attention(self.graph, config, &shared, layer, index, &packed)?;
+            let output =
+                linear(self.graph, &name("output"), &mixed, &layer.output, config.query_len(), precision.layers)?;
+            residual.addend = Some(output);
+            let normed = self.norm(&name("ffn_norm"), &mut residual, &layer.ffn_norm)?;
+            residual.addend = Some(self.feed_forward(&name("ffn"), &normed, layer)?);
+        }
+        let mut normed = self.norm("final_norm", &mut residual, &weights.final_norm)?;
+        self.declare_hidden_states(&mut normed);
+        if self.options.logit_rows == LogitRows::Last {
+            normed = self.last_row(&normed)?;
+        }
+        let tied = weights.head.is_none().then_some(&table);
+        head(self.graph, &normed, weights.head(), config.hidden_len, precision.head, tied)?;
+        self.declare_logits();
+        attention::declare_present(self.graph, config);
+        Ok(())
+    }
+
+    /// Norms the residual stream, after what is still to be added to it.
+    fn norm(&mut self, name: &str, residual: &mut Residual, weight: &[f32]) -> Result<String> {
+        let (graph, config) = (&mut *self.graph, self.config);
+        let gamma: Vec<f32> = weight.iter().map(|weight| weight + config.norm_offset).collect();
+        let gamma = graph.floats(&format!("{name}.weight"), &[gamma.len()], &gamma)?;
+        let addend = residual.addend.take();
+        let (before, sum) = (residual.sum.clone(), format!("{name}/residual"));
+        if self.options.layout != Layout::Shared {
+            if let Some(addend) = &addend {
+                residual.sum = graph.op("Add", &sum, &[&before, addend], vec![]);
+            }
+            return plain_norm(graph, name, &residual.sum, &gamma, config.norm_epsilon);
+        }
+        let epsilon = float("epsilon", config.norm_epsilon);
+        match addend {
+            None => {
+                let attributes = vec![int("axis", -1), epsilon];
+                graph.node("SimplifiedLayerNormalization", name, &[&before, &gamma], &[name], attributes);
+            }
+            Some(addend) => {
+                let outputs = [name, "", "", &sum];
+                let inputs = [before.as_str(), &addend, &gamma];
+                graph.node("SkipSimplifiedLayerNormalization", name, &inputs, &outputs, vec![epsilon]);
+                residual.sum = sum;
+            }
+        }
+        Ok(name.into())
+    }
+
+    fn feed_forward(&mut self, name: &str, x: &str, layer: &LayerWeights) -> Result<String> {
+        let (hidden_len, ffn_len, format) =
+            (self.config.hidden_len, self.config.ffn_len, self.options.precision.layers);
+        let at = |part: &str| format!("{name}/{part}");
+        let both = Linear::stack(&[&layer.gate, &layer.up], hidden_len);
+        let both = linear(self.graph, &at("gate_up"), x, &both, hidden_len, format)?;
+        let sizes = self.graph.ints("ffn_sizes", &[2], &[ffn_len as i64, ffn_len as i64])?;
+        let (gate, up) = (at("gate"), at("up"));
+        self.graph.node("Split", &at("split"), &[&both, &sizes], &[&gate, &up], vec![int("axis", -1)]);
+        let active = self.activation(&at("active"), &gate);
+        let gated = self.graph.op("Mul", &at("gated"), &[&active, &up], vec![]);
+        linear(self.graph, &at("down"), &gated, &layer.down, ffn_len, format)
+    }
+
+    fn activation(&mut self, name: &str, x: &str) -> String {
+        match (self.config.activation, self.options.layout) {
+            (Activation::Silu, Layout::Shared) => self.graph.op("QuickGelu", name, &[x], vec![float("alpha", 1.0)]),
+            (Activation::Silu, Layout::Growing { .. }) => {
+                let share = self.graph.op("Sigmoid", &format!("{name}/share"), &[x], vec![]);
+                self.graph.op("Mul", name, &[x, &share], vec![])
+            }
+            (Activation::GeluTanh, _) => self.graph.op("Gelu", name, &[x], vec![text("approximate", "tanh")]),
+        }
+    }
+
+    fn last_row(&mut self, x: &str) -> Result<String> {
+        let last = self.graph.ints("last_axis", &[1], &[-1])?;
+        let end = self.graph.ints("end", &[1], &[i64::MAX])?;
+        let one = self.graph.ints("one", &[1], &[1])?;
+        Ok(self.graph.op("Slice", "final_norm/last", &[x, &last, &end, &one], vec![]))
+    }
+
+    /// Gives the head's input the name of the output.
+    fn declare_hidden_states(&mut self, normed: &mut String) {
+        if self.options.hidden_states {
+            let dims = [Dim::Named("batch_size"), Dim::Named("sequence_length"), Dim::Fixed(self.config.hidden_len)];
+            let float_type = self.graph.float_type();
+            self.graph.output("hidden_states", float_type, &dims);
+            *normed = self.graph.op("Identity", "hidden_states", &[normed], vec![]);
+        }
+    }
+
+    fn declare_logits(&mut self) {
+        let rows = match self.options.logit_rows {
+            LogitRows::Every => Dim::Named("sequence_length"),
+            LogitRows::Last => Dim::Fixed(1),
+        };
+        let dims = [Dim::Named("batch_size"), rows, Dim::Fixed(self.config.head_vocab_len)];
+        let float_type: DataType = self.graph.float_type();
+        self.graph.output("logits", float_type, &dims);
+    }
+}
