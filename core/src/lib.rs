@@ -15,6 +15,7 @@ mod options;
 mod random;
 mod sampling;
 mod softmax;
+mod text;
 mod token_mask;
 // Layer 2: the traits that the loop works with.
 mod drafter;
@@ -22,6 +23,7 @@ mod model;
 // Layer 3: one step of the token's way each.
 mod cancel;
 mod onnx;
+mod stop;
 
 pub use cancel::CancelHandle;
 pub use distribution::Distribution;
@@ -40,5 +42,7 @@ pub use options::{
 pub use random::{Noise, Purpose, Random};
 pub use sampling::Warper;
 pub use softmax::Unusable;
+pub use stop::{OutputCheckpoint, OutputText, Stop, StopCheckpoint, StopHit, StopTexts};
+pub use text::{SpecialTokens, StreamCheckpoint, TokenStream, Tokenizer};
 pub use token::TokenId;
 pub use token_mask::TokenMaskSource;
