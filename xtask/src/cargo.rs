@@ -5,9 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's folder.
-pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+/// The workspace's folder: the one that `cargo run` was started for, where several share a target folder.
+pub(crate) fn workspace() -> PathBuf {
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.parent().expect("xtask lies in the workspace").to_owned()
 }
 
 /// `cargo ARGUMENTS` in the workspace, not yet run.

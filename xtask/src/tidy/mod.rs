@@ -24,7 +24,7 @@ struct Finding {
 pub(crate) fn run() -> Result<()> {
     let root = cargo::workspace();
     let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("cannot read ARCHITECTURE.md")?;
-    let files = source::tracked(root)?;
+    let files = source::tracked(&root)?;
 
     let mut findings = text::check(&files);
     findings.extend(layers::check(&architecture, &files)?);
