@@ -1,6 +1,6 @@
 //! Probabilities of the next token.
 
-use crate::TokenId;
+use crate::{Noise, TokenId};
 
 /// Longest support that is listed; beyond it, walking the whole row costs no more.
 const SUPPORT_LEN_MAX: usize = 4096;
@@ -50,61 +50,36 @@ impl<F: Copy + Into<f64>> Distribution<F> {
         best.1
     }
 
-    /// The token at share `u` in [0, 1) of the cumulated probability.
-    pub fn sample(&self, u: f64) -> TokenId {
-        self.sample_weighted(u, |_, p| p)
+    /// The largest probability.
+    pub fn prob_max(&self) -> f64 {
+        let mut max = 0.0;
+        self.for_each(|_, p| max = if p > max { p } else { max });
+        max
     }
 
-    /// Sum of `weight(token, p)` over the support, in f64. Tokens of weight 0 elsewhere are presumed.
-    pub(crate) fn sum(&self, weight: impl Fn(TokenId, f64) -> f64) -> f64 {
-        let mut lanes = [0.0; 8];
-        if self.listed {
-            self.support.iter().map(|&token| weight(token, self.probs[token as usize].into())).sum()
-        } else {
-            let mut base = 0;
-            let mut chunks = self.probs.chunks_exact(8);
-            for chunk in &mut chunks {
-                for (lane, &p) in chunk.iter().enumerate() {
-                    lanes[lane] += weight(base + lane as TokenId, p.into());
+    /// The sample that `noise` makes: argmax of ln p + Gumbel noise, the same for equal distributions whoever asks.
+    pub fn pick(&self, noise: Noise) -> TokenId {
+        // argmax (ln p + g) = argmin E / p with E = −ln u. As E ≥ 1 − u, most tokens are ruled out without a logarithm.
+        let mut best = (f64::INFINITY, 0);
+        self.for_each(|token, p| {
+            let u = noise.uniform(token);
+            if 1.0 - u < p * best.0 {
+                let score = -u.ln() / p;
+                if score < best.0 {
+                    best = (score, token);
                 }
-                base += 8;
             }
-            let rest = chunks.remainder().iter().enumerate();
-            let rest: f64 = rest.map(|(i, &p)| weight(base + i as TokenId, p.into())).sum();
-            lanes.iter().sum::<f64>() + rest
-        }
-    }
-
-    /// The token at share `u` of the cumulated `weight`, which is 0 outside the support and not 0 everywhere.
-    pub(crate) fn sample_weighted(&self, u: f64, weight: impl Fn(TokenId, f64) -> f64) -> TokenId {
-        let mut left = u * self.sum(&weight);
-        let mut last = 0;
-        let found = self.find(|token, p| {
-            let w = weight(token, p);
-            if w > 0.0 {
-                // Rounding may leave a crumb at the end; it falls to the last possible token.
-                last = token;
-                left -= w;
-            }
-            w > 0.0 && left < 0.0
         });
-        found.unwrap_or(last)
-    }
-
-    fn find(&self, mut is_it: impl FnMut(TokenId, f64) -> bool) -> Option<TokenId> {
-        if self.listed {
-            self.support.iter().copied().find(|&token| is_it(token, self.probs[token as usize].into()))
-        } else {
-            (0..).zip(&self.probs).find(|&(token, &p)| is_it(token, p.into())).map(|(token, _)| token)
-        }
+        best.1
     }
 
     /// Calls `each` with the tokens of the support (and, if it is not listed, with impossible ones too).
-    pub(crate) fn for_each(&self, mut each: impl FnMut(TokenId, f64)) {
-        self.find(|token, p| {
-            each(token, p);
-            false
-        });
+    fn for_each(&self, mut each: impl FnMut(TokenId, f64)) {
+        if self.listed {
+            self.support.iter().for_each(|&token| each(token, self.probs[token as usize].into()));
+        } else {
+            (0..).zip(&self.probs).for_each(|(token, &p)| each(token, p.into()));
+        }
     }
 }
 
@@ -145,6 +120,7 @@ impl Distribution {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Random;
 
     #[test]
     fn listed_and_dense_rows_say_the_same() {
@@ -154,7 +130,6 @@ mod tests {
         assert_eq!(listed.support(), Some(&[3, 17, 9][..]));
         assert_eq!(dense.support(), None);
         assert_eq!(listed.best(), dense.best());
-        assert_eq!(listed.sum(|token, p| f64::from(token) * p), dense.sum(|token, p| f64::from(token) * p));
         for token in 0..20 {
             assert_eq!(listed.prob(token), dense.prob(token));
         }
@@ -165,7 +140,7 @@ mod tests {
         let mut row = Distribution::new(10);
         row.set_weights(&[(1.0, 3), (1.0, 4)], 2.0);
         row.set_weights(&[(1.0, 5)], 1.0);
-        assert_eq!(row.sum(|_, p| p), 1.0);
+        assert_eq!((row.prob(3), row.prob(5)), (0.0, 1.0));
         row.dense_mut().fill(0.1);
         row.set_weights(&[(2.0, 7)], 2.0);
         assert_eq!(row.probs().iter().sum::<f32>(), 1.0);
@@ -173,10 +148,27 @@ mod tests {
     }
 
     #[test]
-    fn sampling_inverts_the_cumulated_probability() {
-        let row = Distribution::from_probs(vec![0.0, 0.25, 0.0, 0.5, 0.25, 0.0]);
-        let drawn: Vec<_> = [0.0, 0.24, 0.25, 0.74, 0.76, 0.999_999_999].iter().map(|&u| row.sample(u)).collect();
-        assert_eq!(drawn, [1, 1, 3, 3, 4, 4]);
+    fn picks_follow_the_distribution_and_agree_between_listed_and_dense_rows() {
+        let weights = [(4.0, 2), (1.0, 0), (3.0, 5), (2.0, 4)];
+        let mut listed = Distribution::new(6);
+        listed.set_weights(&weights, 10.0);
+        let dense = Distribution::from_probs(listed.probs().to_vec());
+        let mut counts = [0; 6];
+        for position in 0..20_000 {
+            let noise = Random::new(11).noise(position);
+            let token = listed.pick(noise);
+            assert_eq!(dense.pick(noise), token);
+            let by_definition = (0..6).max_by(|&a, &b| {
+                (listed.prob(a).ln() + noise.gumbel(a)).total_cmp(&(listed.prob(b).ln() + noise.gumbel(b)))
+            });
+            assert_eq!(by_definition, Some(token));
+            counts[token as usize] += 1;
+        }
+        let chi2: f64 = weights
+            .map(|(w, t)| (f64::from(counts[t as usize]) - 2e3 * f64::from(w)).powi(2) / (2e3 * f64::from(w)))
+            .iter()
+            .sum();
+        assert!(chi2 < 20.0, "chi-square {chi2} with 3 degrees of freedom");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod distribution;
 mod history;
 mod options;
 mod random;
+mod residual;
 mod sampling;
 mod softmax;
 mod text;
@@ -21,10 +22,15 @@ mod token_mask;
 mod drafter;
 mod model;
 // Layer 3: one step of the token's way each.
+mod accept;
 mod cancel;
 mod onnx;
+mod proposal;
+mod sink;
 mod stop;
+mod verify;
 
+pub use accept::{Acceptance, BlockStep, Rule, TargetRows, accept, is_nearly_best};
 pub use cancel::CancelHandle;
 pub use distribution::Distribution;
 pub use drafter::{DraftSink, Drafter};
@@ -39,10 +45,14 @@ pub use options::{
     ConstraintSpec, DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan,
     Verification,
 };
+pub use proposal::Proposal;
 pub use random::{Noise, Purpose, Random};
+pub use residual::{Draft, Relaxation, Residual};
 pub use sampling::Warper;
+pub use sink::ProposalSink;
 pub use softmax::Unusable;
 pub use stop::{OutputCheckpoint, OutputText, Stop, StopCheckpoint, StopHit, StopTexts};
 pub use text::{SpecialTokens, StreamCheckpoint, TokenStream, Tokenizer};
 pub use token::TokenId;
 pub use token_mask::TokenMaskSource;
+pub use verify::Verifier;

@@ -59,6 +59,25 @@ impl Warper {
         }
     }
 
+    /// [`best`](Self::best), with its probability at temperature 1 without cuts.
+    ///
+    /// # Errors
+    /// Those of `best`.
+    ///
+    /// # Panics
+    /// If `logits` has fewer than `vocab_len` columns.
+    pub fn best_with_chance(
+        &mut self,
+        logits: &[f32],
+        history: &History,
+        mask: Option<&[u32]>,
+    ) -> Result<(TokenId, f64), Unusable> {
+        let best = self.best(logits, history, mask)?;
+        let row = if self.edits(history, mask) { &self.edited[..] } else { &logits[..self.vocab_len] };
+        let total = softmax::exponentials(row, row[best as usize], 1.0, &mut self.weights);
+        Ok((best, 1.0 / total))
+    }
+
     /// Writes the distribution after `history` to `out`, which has room for `vocab_len` tokens. When greedy it is
     /// all on [`best`](Self::best).
     ///
