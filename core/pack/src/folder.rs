@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     Error, MANIFEST_FILE, Manifest, Result,
     digest::{self, ChangedFile, OnProgress, Report},
+    error::io,
     genai::{self, DecoderConfig, GenaiConfig},
     hugging_face::{self, HubConfig, SpecialTokens},
     json::{self, CONFIG_BYTES_MAX},
@@ -13,7 +14,7 @@ use crate::{
     settings::{IoNames, SearchDefaults, SessionSettings, Shape, SpeculativeSettings},
     tokenizer::{self, TokenizerFiles},
     variants,
-    vocabulary::{self, IdMap},
+    vocabulary::{self, IdMap, Vocabulary},
 };
 
 /// What to open, where the folder leaves a choice.
@@ -98,7 +99,7 @@ pub fn open(folder: &Path, options: &OpenOptions) -> Result<Folder> {
     if let Some(drafter) = &options.drafter {
         take_drafter(&mut opened, drafter, options)?;
     }
-    check_id_map(&opened)?;
+    check_widths(&opened)?;
     Ok(opened)
 }
 
@@ -243,7 +244,9 @@ fn take_drafter(folder: &mut Folder, path: &Path, options: &OpenOptions) -> Resu
     folder.notes.extend(other.notes);
     folder.unknown_keys.extend(other.unknown_keys);
     // A pack lends its drafter; any other folder is a drafter.
-    folder.drafter = Some(other.drafter.unwrap_or(other.target));
+    let mut drafter = other.drafter.unwrap_or(other.target);
+    find_id_map(&other.root, &mut drafter)?;
+    folder.drafter = Some(drafter);
     folder.drafter_source = Some(DrafterSource { path: path.to_owned(), manifest: other.manifest, root: other.root });
     Ok(())
 }
@@ -261,9 +264,7 @@ fn take_bare_drafter(folder: &mut Folder, path: &Path, allowed_roots: &[PathBuf]
         shape: Shape::default(),
     };
     let mut drafter = ModelFiles::read(&root, onnx, decoder, &mut folder.notes)?;
-    if let Some(file) = root.optional(IdMap::FILE)? {
-        drafter.id_map = Some(IdMap::read(&file)?);
-    }
+    find_id_map(&root, &mut drafter)?;
     match root.optional("tokenizer.json")? {
         Some(tokenizer) => vocabulary::compare_vocabularies(&folder.tokenizer.path, &tokenizer)?,
         None if drafter.id_map.is_none() && drafter.shape.vocab_len != folder.target.shape.vocab_len => {
@@ -285,24 +286,43 @@ fn take_bare_drafter(folder: &mut Folder, path: &Path, allowed_roots: &[PathBuf]
     Ok(())
 }
 
-/// An id map must be as wide as the drafter's logits and stay within the target's.
-fn check_id_map(folder: &Folder) -> Result<()> {
-    let Some((drafter, map)) = folder.drafter.as_ref().and_then(|drafter| Some((drafter, drafter.id_map.as_ref()?)))
-    else {
-        return Ok(());
-    };
-    let refuse = |reason| Err(vocabulary::mismatch(&folder.target.path, &drafter.path, reason));
-    if let Some(width) = drafter.shape.vocab_len
-        && width != map.len()
+/// Takes the id map beside the drafter's ONNX file, if there is one and no manifest has named it.
+fn find_id_map(root: &Root, drafter: &mut ModelFiles) -> Result<()> {
+    let beside = drafter.path.parent().unwrap_or(Path::new(""));
+    if drafter.id_map.is_none()
+        && let Some(file) = root.beside(beside, IdMap::FILE)?
     {
-        return refuse(format!("the drafter's logits are {width} wide, its id map has {} entries", map.len()));
-    }
-    if let Some(width) = folder.target.shape.vocab_len
-        && let Some(id) = map.target_ids().iter().find(|&&id| id as usize >= width)
-    {
-        return refuse(format!("the id map names token {id}, the target's logits are {width} wide"));
+        drafter.id_map = Some(IdMap::read(&file)?);
     }
     Ok(())
+}
+
+/// The drafter's columns must all be tokens of the target: as they are, or through an id map.
+fn check_widths(folder: &Folder) -> Result<()> {
+    let Some(drafter) = &folder.drafter else { return Ok(()) };
+    let refuse = |reason| Err(vocabulary::mismatch(&folder.target.path, &drafter.path, reason));
+    match (&drafter.id_map, drafter.shape.vocab_len, folder.target.shape.vocab_len) {
+        (Some(map), Some(width), _) if width != map.len() => {
+            refuse(format!("the drafter's logits are {width} wide, its id map has {} entries", map.len()))
+        }
+        (Some(map), _, Some(width)) => match map.target_ids().iter().find(|&&id| id as usize >= width) {
+            Some(id) => refuse(format!("the id map names token {id}, the target's logits are {width} wide")),
+            None => Ok(()),
+        },
+        (None, Some(drafter_width), Some(width)) if drafter_width < width => {
+            // A narrower head is sound if only padding is left out.
+            let tokens = Vocabulary::read(&folder.tokenizer.path)?.len();
+            if drafter_width < tokens {
+                refuse(format!(
+                    "the drafter's logits are {drafter_width} wide, the tokenizer has {tokens} tokens, and there is no {}",
+                    IdMap::FILE
+                ))
+            } else {
+                Ok(())
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Every file of a pack that was opened must be in its manifest, with its length: an added chat template or tokenizer
@@ -313,7 +333,7 @@ fn check_listed(folder: &Folder) -> Result<()> {
     for path in folder.opened_files() {
         let Ok(relative) = path.strip_prefix(&folder.path) else { continue };
         let name = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
-        let bytes = path.metadata().map_err(crate::error::io(path))?.len();
+        let bytes = path.metadata().map_err(io(&path))?.len();
         match manifest.files.get(&name) {
             None => report.extra.push(name),
             Some(recorded) if recorded.bytes != bytes => {
@@ -369,12 +389,21 @@ impl Folder {
         Some(digest::joint_digest(&digests.collect::<Option<Vec<_>>>()?))
     }
 
-    /// Files that were opened, or that a session will open.
-    fn opened_files(&self) -> Vec<&Path> {
-        let mut files: Vec<&Path> = self.target.paths().collect();
-        files.extend(self.drafter.iter().flat_map(ModelFiles::paths));
-        files.push(&self.tokenizer.path);
-        files.extend(self.tokenizer.chat_templates.iter().map(|template| template.path.as_path()));
+    /// The file `name` in `folder`, which lies in this folder, if there is one.
+    pub(crate) fn file_beside(&self, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+        self.root.beside(folder, name)
+    }
+
+    /// Files that were read to describe the folder, and those that a session will open.
+    fn opened_files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.target.paths().map(Path::to_owned).collect();
+        files.extend(self.drafter.iter().flat_map(ModelFiles::paths).map(Path::to_owned));
+        files.extend([genai::FILE, "generation_config.json", "config.json"].map(|name| self.path.join(name)));
+        let tokenizer = self.tokenizer.path.parent().unwrap_or(&self.path);
+        files.extend(tokenizer::FILES.map(|name| tokenizer.join(name)));
+        let id_map = self.manifest.as_ref().and_then(|manifest| manifest.drafter.as_ref()?.id_map.as_ref());
+        files.extend(id_map.map(|name| self.path.join(name)));
+        files.retain(|path| path.exists());
         files
     }
 

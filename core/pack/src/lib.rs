@@ -3,10 +3,12 @@
 //! Shared by the runtime and by training; knows nothing of ONNX Runtime. `open` is the way in; `header` reads an ONNX
 //! file without its weights, `onnx` reads and writes one whole.
 
+mod assemble;
 mod digest;
 mod error;
 mod folder;
 mod genai;
+mod genai_write;
 pub mod header;
 mod hugging_face;
 mod json;
@@ -21,6 +23,7 @@ mod variants;
 mod vocabulary;
 mod wire;
 
+pub use assemble::{AssembleOptions, assemble, write_manifest};
 pub use digest::{ChangedFile, OnProgress, Progress, Report, digest_file, model_digest, verify};
 pub use error::{Error, Result};
 pub use folder::{DrafterSource, Folder, FolderKind, OpenOptions, open};

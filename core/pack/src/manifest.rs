@@ -211,7 +211,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn check(&self, path: &Path) -> Result<()> {
+    /// Checks what the types alone do not.
+    pub(crate) fn check(&self, path: &Path) -> Result<()> {
         let malformed = |field: String, reason: &str| {
             Err(Error::Malformed { path: PathBuf::from(path), field, reason: reason.to_owned() })
         };
@@ -220,6 +221,15 @@ impl Manifest {
         }
         if self.files.len() > FILES_MAX {
             return malformed("files".into(), "lists more than 65536 files");
+        }
+        for (index, measured) in self.acceptance.iter().enumerate() {
+            let shares = measured.by_position.iter().chain(std::iter::once(&measured.acceptance));
+            let sound = shares.into_iter().all(|share| (0.0..=1.0).contains(share))
+                && measured.temperature.is_finite()
+                && measured.block_efficiency.is_none_or(f64::is_finite);
+            if !sound {
+                return malformed(format!("acceptance[{index}]"), "holds a share outside [0, 1], or no finite number");
+            }
         }
         for (name, digest) in &self.files {
             if name.is_empty() || name.contains(['\\', '\0']) || name.split('/').any(str::is_empty) {
@@ -242,8 +252,8 @@ impl Manifest {
     }
 
     /// The file's contents, with a line break at the end.
-    pub fn to_json(&self) -> String {
-        // Maps of strings and finite numbers always serialise; a NaN measurement becomes null.
+    pub(crate) fn to_json(&self) -> String {
+        // Maps with string keys always serialise.
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
         text

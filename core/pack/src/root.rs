@@ -49,6 +49,15 @@ impl Root {
         self.checked(path, relative, by).map(Some)
     }
 
+    /// The file `name` in `folder`, which lies in this root, if there is one.
+    pub(crate) fn beside(&self, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+        match self.named_from(folder, name, NamedBy { path: folder, field: name }) {
+            Ok(path) => Ok(Some(path)),
+            Err(Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The file `relative` to the folder, which `reason` needs.
     pub(crate) fn required(&self, relative: &str, reason: &str) -> Result<PathBuf> {
         self.optional(relative)?.ok_or_else(|| self.missing(relative, reason))

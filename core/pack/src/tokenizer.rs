@@ -10,6 +10,9 @@ use crate::{
     root::Root,
 };
 
+/// Files that are read here.
+pub(crate) const FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"];
 /// Most chat templates read from one folder.
 const TEMPLATES_MAX: usize = 64;
 
