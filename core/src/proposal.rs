@@ -53,14 +53,15 @@ impl Proposal {
 }
 
 impl<F: Copy + Into<f64>> Proposal<F> {
-    /// A proposal of one token per row, each sampled from its row.
+    /// A proposal of one token per row: `certain` of its token, or sampled from the row.
     ///
     /// # Panics
-    /// If there are more tokens than rows.
-    pub fn from_rows(tokens: &[TokenId], rows: Vec<Distribution<F>>) -> Self {
+    /// If the lengths differ.
+    pub fn from_rows(tokens: &[TokenId], certain: &[bool], rows: Vec<Distribution<F>>) -> Self {
+        assert!(tokens.len() == rows.len() && certain.len() == rows.len(), "one row and one mark per token");
         let vocab_len = rows.first().map_or(0, |row| row.probs().len());
         let mut proposal = Self::with_rows(rows, vocab_len);
-        tokens.iter().for_each(|&token| proposal.push_sampled(token));
+        tokens.iter().zip(certain).for_each(|(&token, &certain)| proposal.push(token, certain));
         proposal
     }
 
