@@ -48,6 +48,8 @@ pub struct TrainSettings {
     pub batch: usize,
     /// Forward passes per step.
     pub accumulation: usize,
+    /// Parts of a forward pass that run side by side on the CPU; 1 on a GPU.
+    pub threads: usize,
     /// Tokens per row.
     pub sequence_len: usize,
     /// Peak of the schedule.
@@ -73,6 +75,7 @@ impl Default for TrainSettings {
             steps: 1000,
             batch: 8,
             accumulation: 1,
+            threads: 1,
             sequence_len: 256,
             learning_rate: 1e-3,
             learning_rate_floor: 0.1,
@@ -91,6 +94,7 @@ impl TrainSettings {
             ("train.steps", self.steps),
             ("train.batch", self.batch),
             ("train.accumulation", self.accumulation),
+            ("train.threads", self.threads),
             ("train.sequence_len", self.sequence_len),
             ("train.checkpoint_every", self.checkpoint_every),
         ] {
@@ -226,22 +230,36 @@ fn load_corpora(recipe: &PretrainRecipe, data: &Path, tokenizer: &Tokenizer, mod
 }
 
 /// Mean loss and gradients of one step.
+///
+/// The CPU backend computes elementwise operations on one thread, so each forward pass is split into parts that run
+/// side by side; their order of summation is fixed.
 fn step_gradients(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, step: usize) -> (f32, Gradients) {
     let (mut loss, mut sum) = (0.0, Gradients::new());
-    let rows_per_step = settings.batch * settings.accumulation;
-    let scale = 1.0 / (rows_per_step * settings.sequence_len) as f32;
-    for part in 0..settings.accumulation {
-        let rows: Vec<Vec<u32>> = (part * settings.batch..(part + 1) * settings.batch)
+    let scale = 1.0 / (settings.batch * settings.accumulation * settings.sequence_len) as f32;
+    for pass in 0..settings.accumulation {
+        let rows: Vec<Vec<u32>> = (pass * settings.batch..(pass + 1) * settings.batch)
             .map(|row| training_row(corpora, settings.seed, step, row, settings.sequence_len + 1))
             .collect();
-        let (inputs, next) = inputs_and_next(&rows);
-        let tokens = token_tensor(&inputs, &model.device());
-        let (value, gradients) =
-            backward(model, tokens, CHUNK_ROWS, |logits, range| cross_entropy(logits, &next[range], scale));
-        loss += value;
-        accumulate(&mut sum, gradients);
+        let part_len = settings.batch.div_ceil(settings.threads);
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let spawn = |rows| scope.spawn(move || rows_gradients(model, rows, scale));
+            let running: Vec<_> = rows.chunks(part_len).map(spawn).collect();
+            running.into_iter().map(|part| part.join().expect("a part panicked")).collect()
+        });
+        for (value, gradients) in parts {
+            loss += value;
+            accumulate(&mut sum, gradients);
+        }
     }
     (loss, sum)
+}
+
+fn rows_gradients(model: &Llama, rows: &[Vec<u32>], scale: f32) -> (f32, Gradients) {
+    let (inputs, next) = inputs_and_next(rows);
+    let tokens = token_tensor(&inputs, &model.device());
+    // Leaves of its own, so that tapes of parts running side by side stay apart.
+    let model = model.clone().trainable();
+    backward(&model, tokens, CHUNK_ROWS, |logits, range| cross_entropy(logits, &next[range], scale))
 }
 
 /// Held-out cross-entropy by corpus.

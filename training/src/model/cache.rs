@@ -3,7 +3,8 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Llama;
-use super::forward::{MASKED, Rotation, rms_norm};
+use super::forward::MASKED;
+use super::fused::rms_norm;
 
 /// Keys and values of the tokens seen so far, for a batch of left-padded rows.
 pub struct Cache {
@@ -65,17 +66,14 @@ impl Llama {
         let [batch, seq] = tokens.dims();
         let total = cache.len + seq;
         assert!(batch == cache.padding.len() && total <= cache.capacity, "cache of {} columns is full", cache.capacity);
-        let rotation = Rotation {
-            cos: self.cos.clone().narrow(0, cache.len, seq),
-            sin: self.sin.clone().narrow(0, cache.len, seq),
-        };
+        let rotation = self.rotation(cache.len, seq);
         let mask = self.cache_mask(cache, seq);
         let mut hidden = self.embed(tokens);
         for (index, layer) in self.layers.iter().enumerate() {
             let (query, key, value) = layer.project(&self.config, hidden.clone(), batch, seq, &rotation);
             let key = append(&mut cache.keys[index], key, cache.len);
             let value = append(&mut cache.values[index], value, cache.len);
-            hidden = hidden + layer.attend(&self.config, query, key, value, mask.clone());
+            hidden = hidden + layer.attend(&self.config, query, key, value, Some(mask.clone()));
             hidden = hidden.clone() + layer.feed_forward(&self.config, hidden);
         }
         cache.len = total;

@@ -1,7 +1,10 @@
 //! The forward pass over whole sequences, with or without gradients.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
+use super::fused::{Rotation, causal_softmax, rms_norm, swiglu};
 use super::{Layer, Llama, ModelConfig};
 
 /// What is added to the score of a position that may not be seen.
@@ -24,13 +27,11 @@ impl Llama {
     pub fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
         let [batch, seq] = tokens.dims();
         assert!(seq <= self.config.context_len, "{seq} tokens, but the context is {}", self.config.context_len);
-        let group = self.config.heads / self.config.kv_heads;
-        let mask = causal_mask(seq, group, &self.device());
-        let rotation = Rotation { cos: self.cos.clone().narrow(0, 0, seq), sin: self.sin.clone().narrow(0, 0, seq) };
+        let rotation = self.rotation(0, seq);
         let mut hidden = self.embed(tokens);
         for layer in &self.layers {
             let (query, key, value) = layer.project(&self.config, hidden.clone(), batch, seq, &rotation);
-            hidden = hidden + layer.attend(&self.config, query, key, value, mask.clone());
+            hidden = hidden + layer.attend(&self.config, query, key, value, None);
             hidden = hidden.clone() + layer.feed_forward(&self.config, hidden);
         }
         rms_norm(hidden, self.norm.clone(), self.config.norm_eps)
@@ -41,31 +42,18 @@ impl Llama {
         linear(hidden, self.head.as_ref().unwrap_or(&self.embedding))
     }
 
+    /// Rotary tables of `seq` positions from `start` on.
+    pub(super) fn rotation(&self, start: usize, seq: usize) -> Rotation {
+        let half = self.config.head_len / 2;
+        let range = start * half..(start + seq) * half;
+        let host = Arc::new((self.rotary.0[range.clone()].to_vec(), self.rotary.1[range].to_vec()));
+        Rotation { cos: self.cos.clone().narrow(0, start, seq), sin: self.sin.clone().narrow(0, start, seq), host }
+    }
+
     /// `[batch, seq]` to `[batch * seq, hidden_len]`.
     pub(super) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
         let [batch, seq] = tokens.dims();
         self.embedding.clone().select(0, tokens.reshape([batch * seq]))
-    }
-}
-
-/// Cosines and sines, broadcastable to `[batch, heads, seq, head_len / 2]` once reshaped.
-pub(super) struct Rotation {
-    /// `[seq, head_len / 2]`.
-    pub cos: Tensor<2>,
-    /// `[seq, head_len / 2]`.
-    pub sin: Tensor<2>,
-}
-
-impl Rotation {
-    /// Rotates `x` `[batch, heads, seq, head_len]`: the first half of a head pairs with the second.
-    fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, seq, head_len] = x.dims();
-        let half = head_len / 2;
-        let cos: Tensor<4> = self.cos.clone().reshape([1, 1, seq, half]);
-        let sin: Tensor<4> = self.sin.clone().reshape([1, 1, seq, half]);
-        let first = x.clone().narrow(3, 0, half);
-        let second = x.narrow(3, half, half);
-        Tensor::cat(vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin], 3)
     }
 }
 
@@ -90,42 +78,44 @@ impl Layer {
             });
         }
         let [query, key, value] = parts;
-        let split = |x: Tensor<2>, heads: usize, norm: Option<&Tensor<2>>| {
-            let x = match norm {
-                None => x,
-                Some(weight) => {
-                    let rows = x.reshape([batch * seq * heads, config.head_len]);
-                    rms_norm(rows, weight.clone(), config.norm_eps).reshape([batch * seq, heads * config.head_len])
-                }
-            };
-            x.reshape([batch, seq, heads, config.head_len]).swap_dims(1, 2)
+        let norm = |x: Tensor<2>, heads: usize, weight: &Tensor<2>| {
+            let rows = x.reshape([batch * seq * heads, config.head_len]);
+            rms_norm(rows, weight.clone(), config.norm_eps).reshape([batch * seq, heads * config.head_len])
         };
-        let norms = self.qk_norm.as_ref();
+        let (query, key) = match &self.qk_norm {
+            Some([on_query, on_key]) => (norm(query, config.heads, on_query), norm(key, config.kv_heads, on_key)),
+            None => (query, key),
+        };
         (
-            rotation.apply(split(query, config.heads, norms.map(|[query, _]| query))),
-            rotation.apply(split(key, config.kv_heads, norms.map(|[_, key]| key))),
-            split(value, config.kv_heads, None),
+            rotation.apply(query, config.heads),
+            rotation.apply(key, config.kv_heads),
+            value.reshape([batch, seq, config.kv_heads, config.head_len]).swap_dims(1, 2),
         )
     }
 
     /// Attention of `seq` queries over `past + seq` keys, through the output projection: `[batch * seq, hidden_len]`.
     ///
     /// Query heads of a group share keys by folding the group into the rows, so keys are never repeated.
-    /// `mask` is `[batch or 1, 1, group * seq, past + seq]`.
+    /// `mask` `[batch or 1, 1, group * seq, past + seq]` is added to the scores; without one, attention is causal and
+    /// there is no past.
     pub(super) fn attend(
         &self,
         config: &ModelConfig,
         query: Tensor<4>,
         key: Tensor<4>,
         value: Tensor<4>,
-        mask: Tensor<4>,
+        mask: Option<Tensor<4>>,
     ) -> Tensor<2> {
         let [batch, heads, seq, head_len] = query.dims();
         let group = heads / config.kv_heads;
         let scale = 1.0 / (head_len as f32).sqrt();
         let query = query.mul_scalar(scale).reshape([batch, config.kv_heads, group * seq, head_len]);
-        let scores = query.matmul(key.swap_dims(2, 3)) + mask;
-        let mixed = activation::softmax(scores, 3).matmul(value);
+        let scores = query.matmul(key.swap_dims(2, 3));
+        let weights = match mask {
+            Some(mask) => activation::softmax(scores + mask, 3),
+            None => causal_softmax(scores),
+        };
+        let mixed = weights.matmul(value);
         let mixed = mixed.reshape([batch, heads, seq, head_len]).swap_dims(1, 2);
         linear(mixed.reshape([batch * seq, heads * head_len]), &self.output)
     }
@@ -134,28 +124,13 @@ impl Layer {
     pub(super) fn feed_forward(&self, config: &ModelConfig, hidden: Tensor<2>) -> Tensor<2> {
         let normed = rms_norm(hidden, self.ffn_norm.clone(), config.norm_eps);
         let gate = linear(normed.clone(), &self.gate);
-        linear(activation::silu(gate) * linear(normed, &self.up), &self.down)
+        linear(swiglu(gate, linear(normed, &self.up)), &self.down)
     }
 }
 
 /// `x` `[rows, in]` times the transpose of `weight` `[out, in]`.
 pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     x.matmul(weight.clone().transpose())
-}
-
-/// Divides each row by its root mean square and multiplies by `weight` `[1, len]`.
-pub(super) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, eps: f64) -> Tensor<2> {
-    let inverse = x.clone().square().mean_dim(1).add_scalar(eps).sqrt().recip();
-    x * inverse * weight
-}
-
-/// `[1, 1, group * seq, seq]`, 0 where row `r % seq` may see the column and `MASKED` elsewhere.
-fn causal_mask(seq: usize, group: usize, device: &Device) -> Tensor<4> {
-    let mut values = Vec::with_capacity(group * seq * seq);
-    for row in 0..group * seq {
-        values.extend((0..seq).map(|column| if column <= row % seq { 0.0 } else { MASKED }));
-    }
-    Tensor::from_data(TensorData::new(values, [1, 1, group * seq, seq]), device)
 }
 
 /// Rows of equal length as `[batch, seq]` on `device`.

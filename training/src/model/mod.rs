@@ -15,6 +15,7 @@
 mod cache;
 mod config;
 mod forward;
+mod fused;
 mod hugging_face;
 mod weights;
 

@@ -1,6 +1,7 @@
 //! The decoder's weights: building, naming, visiting.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -64,6 +65,8 @@ pub struct Llama {
     /// `[context_len, head_len / 2]`.
     pub(super) cos: Tensor<2>,
     pub(super) sin: Tensor<2>,
+    /// The same tables in host memory.
+    pub(super) rotary: Arc<(Vec<f32>, Vec<f32>)>,
 }
 
 impl Llama {
@@ -117,8 +120,8 @@ impl Llama {
             .collect();
         let norm = take("model.norm.weight");
         let head = (!config.tied_head).then(|| take("lm_head.weight"));
-        let (cos, sin) = rotary_tables(&config, device);
-        Self { config, embedding, layers, norm, head, cos, sin }
+        let (cos, sin, rotary) = rotary_tables(&config, device);
+        Self { config, embedding, layers, norm, head, cos, sin, rotary }
     }
 
     /// Normal weights of deviation 0.02, residual projections divided by √(2·layers), norms 1, biases 0.
@@ -155,8 +158,8 @@ impl Llama {
         let mut config = self.config.clone();
         change(&mut config);
         assert_eq!(config.shapes(), self.config.shapes(), "with_config must not change shapes");
-        let (cos, sin) = rotary_tables(&config, &device);
-        Self { config, cos, sin, ..self }
+        let (cos, sin, rotary) = rotary_tables(&config, &device);
+        Self { config, cos, sin, rotary, ..self }
     }
 
     /// Where the weights are, without autodiff.
@@ -226,7 +229,7 @@ impl Llama {
                 (name, tensor)
             })
             .collect();
-        Self { cos: self.cos, sin: self.sin, ..Self::assemble(config, &device, made) }
+        Self { cos: self.cos, sin: self.sin, rotary: self.rotary, ..Self::assemble(config, &device, made) }
     }
 
     /// Weights that ask for gradients.
@@ -245,15 +248,19 @@ pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.inner().into_data_as::<f32>().try_to_vec::<f32>().expect("the data was just converted to f32")
 }
 
-fn rotary_tables(config: &ModelConfig, device: &Device) -> (Tensor<2>, Tensor<2>) {
+type Rotary = Arc<(Vec<f32>, Vec<f32>)>;
+
+fn rotary_tables(config: &ModelConfig, device: &Device) -> (Tensor<2>, Tensor<2>, Rotary) {
     let frequencies = config.rope_frequencies();
-    let table = |function: fn(f64) -> f64| {
-        let values: Vec<f32> = (0..config.context_len)
+    let table = |function: fn(f64) -> f64| -> Vec<f32> {
+        (0..config.context_len)
             .flat_map(|position| frequencies.iter().map(move |f| function(position as f64 * f) as f32))
-            .collect();
-        Tensor::from_data(TensorData::new(values, [config.context_len, frequencies.len()]), device)
+            .collect()
     };
-    (table(f64::cos), table(f64::sin))
+    let tables = (table(f64::cos), table(f64::sin));
+    let shape = [config.context_len, frequencies.len()];
+    let tensor = |values: &Vec<f32>| Tensor::from_data(TensorData::new(values.clone(), shape), device);
+    (tensor(&tables.0), tensor(&tables.1), Arc::new(tables))
 }
 
 #[cfg(test)]
