@@ -24,9 +24,30 @@ pub fn backward(
     model: &Llama,
     tokens: Tensor<2, Int>,
     chunk_rows: usize,
+    loss: impl FnMut(Tensor<2>, Range<usize>) -> (Tensor<1>, Tensor<2>),
+) -> (f32, Gradients) {
+    backward_hidden(model, model.hidden(tokens), chunk_rows, loss)
+}
+
+/// [`backward`] where only some rows have logits: `places` are their indices among the `batch * seq` rows, and the
+/// ranges that `loss` is called with count them.
+pub fn backward_at(
+    model: &Llama,
+    tokens: Tensor<2, Int>,
+    places: Tensor<1, Int>,
+    chunk_rows: usize,
+    loss: impl FnMut(Tensor<2>, Range<usize>) -> (Tensor<1>, Tensor<2>),
+) -> (f32, Gradients) {
+    backward_hidden(model, model.hidden(tokens).select(0, places), chunk_rows, loss)
+}
+
+/// From `hidden` `[rows, hidden_len]`, which carries gradients.
+fn backward_hidden(
+    model: &Llama,
+    hidden: Tensor<2>,
+    chunk_rows: usize,
     mut loss: impl FnMut(Tensor<2>, Range<usize>) -> (Tensor<1>, Tensor<2>),
 ) -> (f32, Gradients) {
-    let hidden = model.hidden(tokens);
     let plain = hidden.clone().inner();
     let (head_name, head) = model.head();
     let head = head.inner();

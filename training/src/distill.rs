@@ -1,5 +1,359 @@
-//! Distils a drafter from its target.
+//! Distils a drafter from its target: the loop of `distill`.
+//!
+//! Each step deals texts from the sources of the recipe, lets the frozen target judge every completion position and
+//! moves the drafter down the loss. Which state is kept is decided by acceptance on held-out prompts, never by the
+//! loss. Distilling a target from a bigger one is the same command: the bigger one is the `target`.
 
 pub mod batch;
+pub mod pair;
+pub mod recipe;
 pub mod rollout;
+pub mod source;
 pub mod step;
+pub mod task;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde_json::{Value, json};
+
+use crate::distill::batch::Example;
+use crate::distill::pair::{Measurement, Pair, TaskHeldOut, Texts};
+use crate::distill::recipe::DistillRecipe;
+use crate::distill::rollout::Limits;
+use crate::distill::source::Dealer;
+use crate::model::Llama;
+use crate::optimizer::{self, Gradients, Optimizer};
+use crate::run::{Progress, Report, Run};
+use crate::schedule::Schedule;
+use crate::{Error, Result};
+
+/// What a finished distillation reports.
+#[derive(Clone, Debug)]
+pub struct DistillOutcome {
+    /// Folder of the drafter with the highest acceptance on held-out prompts.
+    pub best: PathBuf,
+    /// The drafter that the recipe began with.
+    pub before: Vec<Measurement>,
+    /// The best drafter.
+    pub after: Vec<Measurement>,
+}
+
+/// Distils until the recipe's last step, going on from the run's checkpoint if there is one.
+///
+/// The run's folder then has `run.toml`, `metrics.jsonl`, `checkpoint/`, `best/` and, if the target wrote texts,
+/// `target_text.jsonl`. A run that was killed and resumed gives the weights of an unbroken one.
+///
+/// # Errors
+/// `NotFinite` if the loss or gradient is not a number: the last good checkpoint is kept. `Mismatch` if drafter and
+/// target do not share a vocabulary. `Setting`, `Format`, `Io`.
+pub fn distill(recipe: &DistillRecipe, data: &Path, folder: &Path, device: &Device) -> Result<DistillOutcome> {
+    let mut distillation = Distillation::open(recipe, data, folder, device)?;
+    while distillation.progress.step < recipe.train.steps {
+        distillation.step()?;
+    }
+    distillation.finish()
+}
+
+/// A distillation between two steps.
+struct Distillation<'a> {
+    recipe: &'a DistillRecipe,
+    pair: Pair,
+    held_out: Vec<TaskHeldOut>,
+    dealer: Dealer,
+    run: Run,
+    report: Report,
+    optimizer: Optimizer,
+    /// Trainable; none only while a step moves it.
+    drafter: Option<Llama>,
+    progress: Progress,
+    /// Step of the checkpoint on disk.
+    saved_step: usize,
+    before: Vec<Measurement>,
+}
+
+impl<'a> Distillation<'a> {
+    fn open(recipe: &'a DistillRecipe, data: &Path, folder: &Path, device: &Device) -> Result<Self> {
+        recipe.check()?;
+        let pair = Pair::open(&recipe.target, &recipe.drafter, device)?;
+        let texts = Texts::load(recipe, &pair, data)?;
+        let run = Run::open(folder, recipe)?;
+        let mut optimizer = Optimizer::new(&recipe.optimizer);
+        let resumed = run.resume(&mut optimizer, device)?;
+        let pools = texts.pools(recipe, &pair, &folder.join("target_text.jsonl"))?;
+        let held_out = texts.held_out(recipe, &pair)?;
+        let settings = &recipe.train;
+        let limits = Limits { completion_len_max: settings.completion_len_max, batch_rows: settings.rollout_rows };
+        let mut dealer =
+            Dealer::new(pools, recipe.mixture, recipe.on_policy.clone(), limits, settings.batch, settings.seed)?;
+        let before = pair.measure(&pair.drafter, &held_out, recipe);
+        let (drafter, progress) = match resumed {
+            Some((drafter, progress)) => {
+                let written = serde_json::from_value(progress.extra.clone());
+                dealer.restore(written.map_err(|error| Error::format(&run.checkpoint(), error.to_string()))?);
+                (drafter, progress)
+            }
+            None => {
+                // Should nothing be better, the drafter that came in is what comes out.
+                run.save_best(&pair.drafter, &pair.tokenizer_path)?;
+                run.log(&json!({ "step": 0, "score": score(&before), "held_out": before }))?;
+                (pair.drafter.clone(), Progress { best: Some(score(&before)), ..Progress::default() })
+            }
+        };
+        Ok(Self {
+            recipe,
+            pair,
+            held_out,
+            dealer,
+            run,
+            report: Report::new(settings.steps, progress.step),
+            optimizer,
+            drafter: Some(drafter.trainable()),
+            saved_step: progress.step,
+            progress,
+            before,
+        })
+    }
+
+    fn drafter(&self) -> &Llama {
+        self.drafter.as_ref().expect("a step puts the drafter back, or fails for good")
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let settings = &self.recipe.train;
+        let step = self.progress.step;
+        let drafter = self.drafter.take().expect("a step puts the drafter back, or fails for good");
+        let examples = self.dealer.deal(step, &drafter)?;
+        let (gradients, measured) = step_gradients(&self.pair.target, &drafter, &examples, self.recipe)?;
+        let schedule = Schedule {
+            peak: settings.learning_rate,
+            floor: settings.learning_rate_floor,
+            warmup_steps: settings.warmup_steps,
+            steps: settings.steps,
+        };
+        let at = [step, self.saved_step];
+        let (drafter, stepped) = schedule.apply(&mut self.optimizer, drafter, gradients, measured.loss as f32, at)?;
+        self.drafter = Some(drafter);
+        self.progress.step += 1;
+        self.progress.tokens += measured.positions as u64;
+        let message = format!("loss {:.4} acceptance {:.3}", measured.loss, measured.acceptance);
+        let speed = self.report.step(measured.positions, &message);
+        let mut line = json!({
+            "step": self.progress.step, "tokens": self.progress.tokens, "loss": measured.loss,
+            "acceptance": measured.acceptance, "gradient_norm": stepped.gradient_norm,
+            "learning_rate": stepped.rate, "tokens_per_second": speed.round(),
+        });
+        let last = self.progress.step == settings.steps;
+        if last || self.progress.step.is_multiple_of(self.recipe.select.every) {
+            self.select(&mut line)?;
+        }
+        self.run.log(&line)?;
+        if last || self.progress.step.is_multiple_of(settings.checkpoint_every) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Measures the drafter on the held-out prompts and keeps it if it is the best so far.
+    fn select(&mut self, line: &mut Value) -> Result<()> {
+        let found = self.pair.measure(self.drafter(), &self.held_out, self.recipe);
+        line["score"] = json!(score(&found));
+        line["held_out"] = json!(found);
+        if self.progress.best.is_none_or(|best| score(&found) > best) {
+            self.progress.best = Some(score(&found));
+            self.run.save_best(self.drafter(), &self.pair.tokenizer_path)?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.progress.extra = json!(self.dealer.written());
+        self.run.save(self.drafter(), &self.pair.tokenizer_path, &self.optimizer, &self.progress)?;
+        self.saved_step = self.progress.step;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<DistillOutcome> {
+        let best = self.run.best();
+        let drafter = crate::import::hugging_face::load(&best, &self.pair.target.device())?;
+        let after = self.pair.measure(&drafter, &self.held_out, self.recipe);
+        Ok(DistillOutcome { best, before: self.before, after })
+    }
+}
+
+/// What selects a checkpoint: the mean acceptance over tasks and temperatures.
+fn score(measurements: &[Measurement]) -> f64 {
+    let sum: f64 = measurements.iter().map(|measurement| measurement.summary.acceptance.value).sum();
+    sum / measurements.len().max(1) as f64
+}
+
+/// Gradients and measures of one step, a mean over all its positions, in as many passes as its texts need.
+fn step_gradients(
+    target: &Llama,
+    drafter: &Llama,
+    examples: &[Example],
+    recipe: &DistillRecipe,
+) -> Result<(Gradients, step::Measured)> {
+    let settings = &recipe.train;
+    let objective =
+        step::Objective { loss: recipe.loss, temperature: recipe.temperature, chunk_rows: settings.chunk_rows };
+    let context_len = target.config().context_len.min(drafter.config().context_len);
+    let mut ordered: Vec<&Example> = examples.iter().collect();
+    // Texts of like length share a pass.
+    ordered.sort_by_key(|example| example.prompt.len() + example.completion.len());
+    let passes = ordered.chunks(settings.batch_per_pass);
+    let batches: Vec<_> = passes.filter_map(|texts| batch::Batch::new(texts, context_len, &target.device())).collect();
+    let positions: usize = batches.iter().map(|batch| batch.next.len()).sum();
+    if positions == 0 {
+        return Err(Error::setting("task", "no text of the step has a completion within the context"));
+    }
+    let mut sum = Gradients::new();
+    let mut total = step::Measured { loss: 0.0, acceptance: 0.0, positions };
+    for batch in &batches {
+        let (gradients, measured) = step::gradients(target, drafter, batch, objective);
+        let share = measured.positions as f64 / positions as f64;
+        let scaled = gradients.into_iter().map(|(name, gradient)| (name, gradient.mul_scalar(share))).collect();
+        optimizer::accumulate(&mut sum, scaled);
+        total.loss += measured.loss * share;
+        total.acceptance += measured.acceptance * share;
+    }
+    Ok((sum, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::CorpusSettings;
+    use crate::distill::recipe::{DistillSettings, Selection, TargetText};
+    use crate::distill::source::{Mixture, OnPolicy};
+    use crate::distill::task::{PromptEnd, TaskSettings};
+    use crate::import::hugging_face;
+    use crate::loss::Loss;
+    use crate::model::ModelConfig;
+    use crate::optimizer::AdamWSettings;
+    use crate::{folder, tokenizer};
+
+    const WORDS: [&str; 8] = ["one", "two", "three", "four", "five", "six", "seven", "eight"];
+
+    /// A folder with texts, a tokenizer, a target of random but pronounced opinions and a small random drafter.
+    fn toy(root: &Path) -> DistillRecipe {
+        let text: Vec<String> = (0..64)
+            .map(|index| (0..12).map(|t| WORDS[(index * 3 + t * (index % 5 + 1)) % 8]).collect::<Vec<_>>().join(" "))
+            .collect();
+        std::fs::write(root.join("a.txt"), text.join("<|endoftext|>")).unwrap();
+        let corpus = CorpusSettings::text("a.txt");
+        let file = root.join("tokenizer.json");
+        tokenizer::train(std::slice::from_ref(&corpus), root, 288, &file).unwrap();
+        let vocab_len = crate::tokenizer::Tokenizer::open(&file).unwrap().vocab_len();
+        // A tied head would make both models repeat the last token, and agree before they have learned anything.
+        let shape = ModelConfig { vocab_len, context_len: 64, tied_head: false, ..ModelConfig::tiny() };
+        let small = ModelConfig { layers: 1, ffn_len: 16, ..shape.clone() };
+        let device = Device::flex();
+        let target = Llama::random(shape, 1, &device).unwrap().map(|_, tensor| tensor.mul_scalar(4.0));
+        let drafter = Llama::random(small, 2, &device).unwrap();
+        for (name, model) in [("target", target), ("drafter", drafter)] {
+            folder::replace(&root.join(name), |folder| hugging_face::save(folder, &model, Some(&file))).unwrap();
+        }
+        DistillRecipe {
+            target: root.join("target"),
+            drafter: root.join("drafter"),
+            loss: Loss::ForwardKl,
+            temperature: 1.0,
+            mixture: Mixture { fixed: 0.0, target: 0.0, on_policy: 1.0, generic_share: 0.1 },
+            on_policy: OnPolicy { refresh_steps: 4, ..OnPolicy::default() },
+            target_text: TargetText { count: 20, ..TargetText::default() },
+            train: DistillSettings {
+                steps: 160,
+                batch: 8,
+                completion_len_max: 24,
+                learning_rate: 1e-2,
+                warmup_steps: 5,
+                checkpoint_every: 5,
+                ..DistillSettings::default()
+            },
+            optimizer: AdamWSettings::default(),
+            select: Selection { every: 40, prompts: 16, completion_len_max: 24, ..Selection::default() },
+            task: vec![TaskSettings {
+                name: "words".into(),
+                prompt: PromptEnd::Tokens([2, 5]),
+                corpus: corpus.clone(),
+            }],
+            generic: vec![corpus],
+        }
+    }
+
+    fn acceptance(measurements: &[Measurement]) -> Vec<f64> {
+        measurements.iter().map(|measurement| measurement.summary.acceptance.value).collect()
+    }
+
+    #[test]
+    fn on_policy_distillation_raises_acceptance() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = toy(root.path());
+        let outcome = distill(&recipe, root.path(), &root.path().join("run"), &Device::flex()).unwrap();
+        let (before, after) = (acceptance(&outcome.before), acceptance(&outcome.after));
+        assert_eq!(before.len(), 2, "greedy and sampled");
+        for (before, after) in before.iter().zip(&after) {
+            assert!(*after > before + 0.05, "{before} to {after}");
+        }
+        let metrics = std::fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
+        let scores: Vec<f64> =
+            metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["score"].as_f64()).collect();
+        assert_eq!(scores.len(), 5, "before, thrice on the way and at the end");
+        let best = scores.iter().copied().fold(0.0, f64::max);
+        assert!((score(&outcome.after) - best).abs() < 1e-9, "the best checkpoint is what comes out");
+    }
+
+    #[test]
+    fn a_killed_run_resumes_to_the_weights_of_an_unbroken_one() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.train.steps = 13;
+        recipe.mixture = Mixture { fixed: 1.0, target: 1.0, on_policy: 2.0, generic_share: 0.1 };
+        let device = Device::flex();
+        let (whole, broken) = (root.path().join("whole"), root.path().join("broken"));
+        distill(&recipe, root.path(), &whole, &device).unwrap();
+        let mut first = Distillation::open(&recipe, root.path(), &broken, &device).unwrap();
+        // Killed in the middle of a refresh, two steps after the checkpoint.
+        (0..7).for_each(|_| first.step().unwrap());
+        drop(first);
+        let resumed = Distillation::open(&recipe, root.path(), &broken, &device).unwrap();
+        assert_eq!(resumed.progress.step, 5);
+        drop(resumed);
+        distill(&recipe, root.path(), &broken, &device).unwrap();
+        let weights = |run: &Path| hugging_face::load(&run.join("checkpoint"), &device).unwrap().values();
+        assert_eq!(weights(&whole), weights(&broken));
+        let steps = |run: &Path| {
+            let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+            metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(steps(&whole), steps(&broken));
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_stops_and_keeps_the_checkpoint() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.train.steps = 8;
+        let (run, device) = (root.path().join("run"), Device::flex());
+        let mut distillation = Distillation::open(&recipe, root.path(), &run, &device).unwrap();
+        (0..6).for_each(|_| distillation.step().unwrap());
+        let spoiled = distillation.drafter.take().map(|drafter| drafter.map(|_, tensor| tensor.mul_scalar(f32::NAN)));
+        distillation.drafter = spoiled.map(|drafter| drafter.frozen().trainable());
+        let error = distillation.step().unwrap_err();
+        assert!(matches!(error, Error::NotFinite { step: 6, checkpoint_step: 5, .. }), "{error}");
+        let kept = hugging_face::load(&run.join("checkpoint"), &device).unwrap().values();
+        assert!(kept.iter().all(|tensor| tensor.values.iter().all(|value| value.is_finite())));
+    }
+
+    #[test]
+    fn another_vocabulary_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = toy(root.path());
+        let file = root.path().join("drafter/tokenizer.json");
+        let text = std::fs::read_to_string(&file).unwrap().replace("\"one\"", "\"won\"");
+        std::fs::write(&file, text).unwrap();
+        let error = distill(&recipe, root.path(), &root.path().join("run"), &Device::flex()).unwrap_err();
+        assert!(matches!(error, Error::Mismatch { .. }), "{error}");
+    }
+}

@@ -20,6 +20,7 @@ pub mod random;
 pub mod recipe;
 pub mod run;
 pub mod safetensors_file;
+pub mod schedule;
 pub mod tokenizer;
 
 pub use error::{Error, Result};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use drafthorse_training::{backend, pretrain, recipe, tokenizer};
+use drafthorse_training::{backend, distill, pretrain, recipe, tokenizer};
 
 /// Trains targets, distils drafters from them and exports both as packs.
 #[derive(Parser)]
@@ -36,6 +36,8 @@ enum Command {
     },
     /// Train a model on text; goes on from the run's checkpoint if there is one.
     Pretrain(RecipeArguments),
+    /// Distil a drafter from its target; goes on from the run's checkpoint if there is one.
+    Distill(RecipeArguments),
 }
 
 #[derive(clap::Args)]
@@ -69,6 +71,14 @@ fn main() -> Result<()> {
                 println!("{corpus}: {loss:.4} nats per token");
             }
             println!("weights in {}", outcome.checkpoint.display());
+        }
+        Command::Distill(RecipeArguments { recipe: path, data, out, overrides }) => {
+            let recipe = recipe::load(&path, &overrides)?;
+            let outcome = distill::distill(&recipe, &data, &out, &device)?;
+            for (before, after) in outcome.before.iter().zip(&outcome.after) {
+                println!("{}", distill::pair::comparison(before, after));
+            }
+            println!("weights in {}", outcome.best.display());
         }
     }
     Ok(())

@@ -10,8 +10,9 @@ use crate::backward::{CHUNK_ROWS, backward, cross_entropy, inputs_and_next, mean
 use crate::corpus::{Corpus, CorpusSettings, training_row};
 use crate::import::hugging_face;
 use crate::model::{Llama, ModelConfig, token_tensor};
-use crate::optimizer::{AdamWSettings, Gradients, Optimizer, accumulate, learning_rate, norm};
+use crate::optimizer::{AdamWSettings, Gradients, Optimizer, accumulate};
 use crate::run::{Progress, Report, Run};
+use crate::schedule::Schedule;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -146,32 +147,26 @@ pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &De
     }
     let corpora = load_corpora(recipe, data, &tokenizer, &model)?;
     let mut model = model.trainable();
+    let schedule = Schedule {
+        peak: settings.learning_rate,
+        floor: settings.learning_rate_floor,
+        warmup_steps: settings.warmup_steps,
+        steps: settings.steps,
+    };
     let mut saved_step = progress.step;
     let mut report = Report::new(settings.steps, progress.step);
     while progress.step < settings.steps {
         let step = progress.step;
         let (loss, gradients) = step_gradients(&model, &corpora, settings, step);
-        let length = norm(&gradients);
-        for (quantity, value) in [("loss", loss), ("gradient norm", length)] {
-            if !value.is_finite() {
-                return Err(Error::NotFinite { quantity, value, step, checkpoint_step: saved_step });
-            }
-        }
-        let rate = learning_rate(
-            settings.learning_rate,
-            settings.learning_rate_floor,
-            settings.warmup_steps,
-            settings.steps,
-            step,
-        );
-        model = optimizer.step(model, gradients, length, rate);
+        let (moved, stepped) = schedule.apply(&mut optimizer, model, gradients, loss, [step, saved_step])?;
+        model = moved;
         let tokens = settings.batch * settings.accumulation * settings.sequence_len;
         progress.step += 1;
         progress.tokens += tokens as u64;
         let speed = report.step(tokens, &format!("loss {loss:.3}"));
         let mut line = json!({
-            "step": progress.step, "tokens": progress.tokens, "loss": loss, "gradient_norm": length,
-            "learning_rate": rate, "tokens_per_second": speed.round(),
+            "step": progress.step, "tokens": progress.tokens, "loss": loss, "gradient_norm": stepped.gradient_norm,
+            "learning_rate": stepped.rate, "tokens_per_second": speed.round(),
         });
         if settings.validate_every > 0 && progress.step % settings.validate_every == 0 {
             for (name, loss) in validate(&model, &corpora, settings) {

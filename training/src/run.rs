@@ -33,6 +33,9 @@ pub struct Progress {
     /// Best value of the measure that selects checkpoints, if one was measured.
     #[serde(default)]
     pub best: Option<f64>,
+    /// What the run's own loop needs to go on, in its own form.
+    #[serde(default)]
+    pub extra: Value,
 }
 
 impl Run {

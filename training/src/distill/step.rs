@@ -3,10 +3,11 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::batch::Batch;
-use crate::loss::Loss;
-use crate::loss::head::{HeadSettings, head_loss};
-use crate::model::Llama;
-use crate::optimizer::{self, Gradients};
+use crate::backward::backward_at;
+use crate::loss::divergence::{Teacher, divergence};
+use crate::loss::{Loss, Sigma};
+use crate::model::{Llama, host};
+use crate::optimizer::Gradients;
 
 /// What a step gives besides gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,44 +27,72 @@ pub fn kept_ids(drafter: &Llama) -> Option<Tensor<1, Int>> {
     Some(Tensor::from_data(TensorData::new(ids, [tokens.len()]), &drafter.device()))
 }
 
-/// The output head, `[head_rows, hidden_len]`: the embedding where both are tied.
-fn head(model: &Llama) -> Tensor<2> {
-    let name = if model.config().tied_head { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let tensors = model.tensors();
-    tensors.into_iter().find(|(found, _)| found == name).expect("every model has this tensor").1
+/// What is minimised, and how much of it is held at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Objective {
+    /// The loss.
+    pub loss: Loss,
+    /// Divides both models' logits before the softmax.
+    pub temperature: f64,
+    /// Positions whose logits exist at once.
+    pub chunk_rows: usize,
 }
 
-/// The gradient of `loss` on the drafter's weights over `batch`, and what was measured on the way.
+/// The gradient of the mean loss over `batch`'s positions on the drafter's weights, and what was measured on the way.
 ///
 /// `drafter` is trainable, `target` frozen. Both read the same tokens; no gradient reaches the target or the tokens.
-pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, settings: &HeadSettings) -> (Gradients, Measured) {
-    let hidden = drafter.hidden(batch.tokens.clone()).select(0, batch.places.clone());
+pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, objective: Objective) -> (Gradients, Measured) {
     let judged = target.hidden(batch.tokens.clone()).select(0, batch.places.clone());
-    let [positions, _] = judged.dims();
-    let judged_len = target.config().hidden_len;
-    let head = head(drafter);
-    let weights = vec![1.0; positions];
-    let found = head_loss(settings, hidden.clone().inner(), head.clone().inner(), &weights, |range| {
-        target.logits(judged.clone().slice([range, 0..judged_len]))
-    });
-    let backward = found.surrogate(hidden, head).backward();
-    let measured = Measured { loss: found.loss, acceptance: found.acceptance, positions };
-    (optimizer::gradients(drafter, backward), measured)
+    let kept = kept_ids(drafter);
+    let Objective { loss, temperature, chunk_rows } = objective;
+    let positions = batch.next.len();
+    let mut sums = Sums::default();
+    let (_, mut gradients) =
+        backward_at(drafter, batch.tokens.clone(), batch.places.clone(), chunk_rows, |logits, range| {
+            let judged = target.logits(judged.clone().narrow(0, range.start, range.len()));
+            let teacher = Teacher::new(judged, kept.as_ref(), temperature);
+            let found = divergence(loss, &teacher, logits, temperature);
+            sums.loss += sum(found.values.clone());
+            sums.acceptance += sum(found.acceptance);
+            sums.reward += found.reward.map_or(0.0, sum);
+            (found.values.sum(), found.gradient.div_scalar(positions as f64))
+        });
+    let mean = |sum: f64| sum / positions as f64;
+    if loss == Loss::TvdPlusPlus(Sigma::Batch) {
+        // The same factor for every position, so it may come after the chain rule.
+        let sigma = (mean(sums.reward) * (1.0 - mean(sums.reward))).max(1e-12).sqrt();
+        gradients = gradients.into_iter().map(|(name, gradient)| (name, gradient.div_scalar(sigma))).collect();
+    }
+    (gradients, Measured { loss: mean(sums.loss), acceptance: mean(sums.acceptance), positions })
 }
 
-/// Settings of the head loss for `drafter`.
-pub fn head_settings(drafter: &Llama, loss: Loss, temperature: f64, chunk_len: usize) -> HeadSettings {
-    HeadSettings { loss, temperature, kept: kept_ids(drafter), chunk_len }
+/// Sums over the positions so far, in f64 so that chunking does not show.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    acceptance: f64,
+    reward: f64,
+}
+
+fn sum(values: Tensor<1>) -> f64 {
+    host(values).into_iter().map(f64::from).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
+    use burn::tensor::activation::{log_softmax, softmax};
 
     use super::super::batch::Example;
     use super::*;
     use crate::model::ModelConfig;
-    use crate::optimizer::{AdamWSettings, Optimizer};
+    use crate::optimizer::{self, AdamWSettings, Optimizer};
+
+    const CHUNK_ROWS: usize = 7;
+
+    fn objective(loss: Loss) -> Objective {
+        Objective { loss, temperature: 1.0, chunk_rows: CHUNK_ROWS }
+    }
 
     fn example(first: u32) -> Example {
         Example { prompt: vec![first, first + 1], completion: (0..8).map(|t| (first * 7 + t * t) % 32).collect() }
@@ -80,17 +109,62 @@ mod tests {
         let (target, mut drafter) = pair(drafter);
         let examples = [example(1), example(5), example(9)];
         let batch = Batch::new(&examples.each_ref(), 32, &Device::flex()).unwrap();
-        let settings = head_settings(&drafter, loss, 1.0, 7);
         let mut optimizer = Optimizer::new(&AdamWSettings { weight_decay: 0.0, ..AdamWSettings::default() });
         let mut first = None;
         for _ in 0..steps {
-            let (gradients, measured) = gradients(&target, &drafter, &batch, &settings);
+            let (gradients, measured) = gradients(&target, &drafter, &batch, objective(loss));
             first.get_or_insert(measured);
             let norm = optimizer::norm(&gradients);
             drafter = optimizer.step(drafter, gradients, norm, 5e-3);
         }
-        let (_, last) = gradients(&target, &drafter, &batch, &settings);
+        let (_, last) = gradients(&target, &drafter, &batch, objective(loss));
         (first.unwrap(), last)
+    }
+
+    fn assert_close(name: &str, found: &Tensor<2>, wanted: &Tensor<2>) {
+        let worst = (found.clone() - wanted.clone()).abs().max().into_scalar::<f32>();
+        assert!(worst < 1e-6, "{name}: {worst}");
+    }
+
+    #[test]
+    fn chunks_make_no_difference() {
+        let (target, drafter) = pair(ModelConfig::tiny());
+        let examples = [example(1), example(5)];
+        let batch = Batch::new(&examples.each_ref(), 32, &Device::flex()).unwrap();
+        for loss in Loss::ALL {
+            let run =
+                |chunk_rows| gradients(&target, &drafter, &batch, Objective { loss, temperature: 0.7, chunk_rows });
+            let (whole, measured) = run(1000);
+            for chunk_rows in [1, 5] {
+                let (parts, again) = run(chunk_rows);
+                assert!(
+                    (again.loss - measured.loss).abs() < 1e-6 && (again.acceptance - measured.acceptance).abs() < 1e-6
+                );
+                whole.iter().for_each(|(name, gradient)| assert_close(name, &parts[name], gradient));
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_that_autodiff_finds_on_the_completions() {
+        for tied_head in [true, false] {
+            let (target, drafter) = pair(ModelConfig { tied_head, ..ModelConfig::tiny() });
+            let example = example(4);
+            let batch = Batch::new(&[&example], 32, &Device::flex()).unwrap();
+            let (found, measured) = gradients(&target, &drafter, &batch, objective(Loss::ForwardKl));
+
+            let rows = |model: &Llama| {
+                let [batch_len, len] = batch.tokens.dims();
+                let logits = model.forward(batch.tokens.clone()).reshape([batch_len * len, 32]);
+                logits.narrow(0, example.prompt.len() - 1, example.completion.len())
+            };
+            let p = softmax(rows(&target), 1);
+            let kl = (p.clone() * (p.log().autodiff() - log_softmax(rows(&drafter), 1))).sum() / 8.0;
+            assert!((f64::from(host(kl.clone())[0]) - measured.loss).abs() < 1e-6);
+            let wanted = optimizer::gradients(&drafter, kl.backward());
+            assert_eq!(found.len(), wanted.len());
+            wanted.iter().for_each(|(name, gradient)| assert_close(name, &found[name], gradient));
+        }
     }
 
     #[test]

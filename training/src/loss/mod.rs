@@ -13,15 +13,14 @@
 //! | LK λ | λ KL + (1−λ) TVD, λ = exp(−decay · stopgrad(Σ min(p,q))) | the same mixture of gradients |
 //!
 //! The gradient on z is that on u divided by T. Because every gradient is closed, no tape is kept over the
-//! vocabulary: [`divergence`] computes value and gradient of a chunk of positions, [`head`] pushes the gradient
-//! through the output head, and the rest of the model sees a surrogate whose derivative is exact.
+//! vocabulary: [`divergence`] computes value and gradient of a chunk of positions, and [`crate::backward`] takes the
+//! gradient through the output head into the rest of the model.
 //!
 //! A drafter whose head is trimmed to some kept ids has q = 0 elsewhere. Then p is taken over the full vocabulary
 //! and read at the kept ids, its mass outside being acceptance that no drafter can win; only forward KL, infinite
 //! otherwise, is taken against p renormalised over the kept ids. See [`divergence::Teacher`].
 
 pub mod divergence;
-pub mod head;
 #[cfg(test)]
 mod reference;
 

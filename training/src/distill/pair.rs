@@ -1,0 +1,251 @@
+//! A target and its drafter with their texts: what distillation and evaluation both begin with.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::Serialize;
+use serde_json::json;
+
+use super::batch::Example;
+use super::recipe::DistillRecipe;
+use super::rollout::Limits;
+use super::source::{Pools, answers};
+use super::task::{generic, hold_out};
+use crate::acceptance::trace::HeldOut;
+use crate::acceptance::{Mode, Summary, summarise};
+use crate::error::IoContext;
+use crate::import::hugging_face;
+use crate::model::Llama;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result, folder};
+
+/// Two models over one vocabulary.
+pub struct Pair {
+    /// Frozen.
+    pub target: Llama,
+    /// As it came.
+    pub drafter: Llama,
+    /// The target's.
+    pub tokenizer: Tokenizer,
+    /// Its file.
+    pub tokenizer_path: PathBuf,
+    /// The token that ends a text.
+    pub end: u32,
+}
+
+impl Pair {
+    /// Loads both folders.
+    ///
+    /// # Errors
+    /// `Mismatch` if the vocabularies differ, by length or by tokenizer. `Format`, `Io`.
+    pub fn open(target_folder: &Path, drafter_folder: &Path, device: &Device) -> Result<Self> {
+        let target = hugging_face::load(target_folder, device)?.frozen();
+        let drafter = hugging_face::load(drafter_folder, device)?.frozen();
+        let tokenizer_path = target_folder.join("tokenizer.json");
+        same_vocabulary(&target, &drafter, &tokenizer_path, &drafter_folder.join("tokenizer.json"))?;
+        let tokenizer = Tokenizer::open(&tokenizer_path)?;
+        let end = target.config().eos_tokens.first().copied().or(tokenizer.end_of_text());
+        let end =
+            end.ok_or_else(|| Error::setting("target", "neither the model nor the tokenizer has an end token"))?;
+        Ok(Self { target, drafter, tokenizer, tokenizer_path, end })
+    }
+
+    /// The drafter's parameters over the target's.
+    pub fn cost_ratio(&self) -> f64 {
+        self.drafter.config().parameters() as f64 / self.target.config().parameters() as f64
+    }
+
+    /// The shorter context of both.
+    pub fn context_len(&self) -> usize {
+        self.target.config().context_len.min(self.drafter.config().context_len)
+    }
+
+    /// What `drafter`, a state of the pair's, is worth on each held-out set.
+    pub fn measure(&self, drafter: &Llama, held_out: &[TaskHeldOut], recipe: &DistillRecipe) -> Vec<Measurement> {
+        let (settings, lens) = (&recipe.train, &recipe.select.draft_lens);
+        held_out
+            .iter()
+            .filter_map(|set| {
+                let traces =
+                    set.texts.traces(&self.target, drafter, settings.batch_per_pass.max(8), settings.chunk_rows);
+                let summary = summarise(set.texts.mode, &traces, lens, self.cost_ratio(), settings.seed)?;
+                Some(Measurement { task: set.task.clone(), summary })
+            })
+            .collect()
+    }
+}
+
+fn same_vocabulary(target: &Llama, drafter: &Llama, target_file: &Path, drafter_file: &Path) -> Result<()> {
+    let (ours, theirs) = (target.config().vocab_len, drafter.config().vocab_len);
+    if ours != theirs {
+        return Err(Error::Mismatch { reason: format!("the target has {ours} tokens, the drafter {theirs}") });
+    }
+    if !drafter_file.exists() {
+        return Ok(());
+    }
+    let read = |path: &Path| -> Result<serde_json::Value> {
+        let bytes = std::fs::read(path).at(path)?;
+        let json: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| Error::format(path, error.to_string()))?;
+        Ok(json["model"]["vocab"].clone())
+    };
+    if read(target_file)? == read(drafter_file)? {
+        return Ok(());
+    }
+    let reason = format!("{} and {} name different tokens", target_file.display(), drafter_file.display());
+    Err(Error::Mismatch { reason })
+}
+
+/// The target's answers to a task's held-out prompts.
+pub struct TaskHeldOut {
+    /// The task's name.
+    pub task: String,
+    /// Prompts and answers.
+    pub texts: HeldOut,
+}
+
+/// A drafter's worth on one task in one mode.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    /// The task's name.
+    pub task: String,
+    /// Its figures.
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+/// A line that sets a drafter's figures against those of the drafter it came from.
+pub fn comparison(before: &Measurement, after: &Measurement) -> String {
+    let (old, new) = (&before.summary, &after.summary);
+    let mode = match new.mode {
+        Mode::Greedy => "greedy".to_owned(),
+        Mode::Sampled(temperature) => format!("T = {temperature}"),
+    };
+    let mut line = format!("{}, {mode}: acceptance {} → {}", after.task, old.acceptance, new.acceptance);
+    for (old, new) in old.block.iter().zip(&new.block) {
+        let (from, to) = (old.tokens_per_call.value, new.tokens_per_call.value);
+        line.push_str(&format!("; γ {}: {from:.2} → {to:.2} tokens per target call", new.draft_len));
+    }
+    line
+}
+
+/// A recipe's tasks as tokens, held-out prompts apart, and its generic text.
+pub struct Texts {
+    learned: Vec<Example>,
+    held: Vec<(String, Vec<Example>)>,
+    generic: Vec<Example>,
+}
+
+impl Texts {
+    /// Reads and encodes everything that the recipe names. Texts whose prompt leaves less than a quarter of the
+    /// context are left out.
+    ///
+    /// # Errors
+    /// Of reading and encoding; `Setting` if a task has too few texts.
+    pub fn load(recipe: &DistillRecipe, pair: &Pair, data: &Path) -> Result<Self> {
+        let context_len = pair.context_len();
+        let prompt_len_max = (context_len - context_len / 4).max(1);
+        let (mut learned, mut held) = (Vec::new(), Vec::new());
+        for task in &recipe.task {
+            let mut examples = task.examples(data, &pair.tokenizer, pair.end, recipe.train.seed)?;
+            examples.retain(|example| example.prompt.len() <= prompt_len_max);
+            for example in &mut examples {
+                example.completion.truncate(recipe.train.completion_len_max);
+            }
+            let (rest, kept) = hold_out(examples, recipe.select.prompts);
+            if rest.is_empty() {
+                let reason = format!("{} texts within the context, all held out", kept.len());
+                return Err(Error::setting(format!("task {}", task.name), reason));
+            }
+            learned.extend(rest);
+            held.push((task.name.clone(), kept));
+        }
+        let window = (recipe.train.completion_len_max + 1).min(context_len);
+        let generic = generic(&recipe.generic, data, &pair.tokenizer, pair.end, window)?;
+        Ok(Self { learned, held, generic })
+    }
+
+    /// The pools to deal from; the target's texts are written to `cache`, or read from it if the same recipe wrote it.
+    ///
+    /// # Errors
+    /// `Io`, `Format`, or of the rollout.
+    pub fn pools(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Pools> {
+        let target = if recipe.mixture.target > 0.0 { self.target_texts(recipe, pair, cache)? } else { Vec::new() };
+        Ok(Pools { fixed: self.learned.clone(), target, generic: self.generic.clone() })
+    }
+
+    fn target_texts(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Vec<Example>> {
+        let settings = &recipe.target_text;
+        if let Some(path) = &settings.path {
+            return read_examples(path, None, pair.target.config().vocab_len);
+        }
+        let header = json!({
+            "target": recipe.target, "seed": recipe.train.seed, "settings": settings,
+            "tasks": recipe.task, "completion_len_max": recipe.train.completion_len_max,
+        })
+        .to_string();
+        // Whatever else is there is written anew.
+        if let Ok(examples) = read_examples(cache, Some(&header), pair.target.config().vocab_len) {
+            return Ok(examples);
+        }
+        // Prompts in an order that mixes tasks, should there be fewer texts than prompts.
+        let count = settings.count;
+        let stride = (self.learned.len() / count.max(1)).max(1);
+        let prompts: Vec<&[u32]> = self.learned.iter().step_by(stride).map(|example| &example.prompt[..]).collect();
+        let limits =
+            Limits { completion_len_max: recipe.train.completion_len_max, batch_rows: recipe.train.rollout_rows };
+        let seed = recipe.train.seed ^ 0x7461_7267;
+        let examples = answers(&pair.target, &prompts, count, &settings.temperatures, settings.top_p, limits, seed)?;
+        let mut text = header;
+        for example in &examples {
+            text.push('\n');
+            text.push_str(&serde_json::to_string(example).expect("token ids are plain numbers"));
+        }
+        folder::write_file(cache, text.as_bytes())?;
+        Ok(examples)
+    }
+
+    /// The target's answers to the held-out prompts, by task and temperature.
+    ///
+    /// # Errors
+    /// Of the rollout.
+    pub fn held_out(&self, recipe: &DistillRecipe, pair: &Pair) -> Result<Vec<TaskHeldOut>> {
+        let select = &recipe.select;
+        let limits = Limits { completion_len_max: select.completion_len_max, batch_rows: recipe.train.rollout_rows };
+        let mut sets = Vec::new();
+        for (task, examples) in &self.held {
+            let prompts: Vec<Vec<u32>> = examples.iter().map(|example| example.prompt.clone()).collect();
+            for &temperature in &select.temperatures {
+                let mode = if temperature == 0.0 { Mode::Greedy } else { Mode::Sampled(temperature) };
+                let texts = HeldOut::write(&pair.target, &prompts, mode, limits, recipe.train.seed ^ 0x6865_6c64)?;
+                sets.push(TaskHeldOut { task: task.clone(), texts });
+            }
+        }
+        Ok(sets)
+    }
+}
+
+/// Reads examples as JSON lines; the first line must be `header` if one is given.
+fn read_examples(path: &Path, header: Option<&str>, vocab_len: usize) -> Result<Vec<Example>> {
+    let text = std::fs::read_to_string(path).at(path)?;
+    let mut lines = text.lines().enumerate();
+    if let Some(header) = header
+        && lines.next().map(|(_, line)| line) != Some(header)
+    {
+        return Err(Error::format(path, "written by another recipe"));
+    }
+    lines
+        .map(|(index, line)| {
+            let wrong = |reason: String| Error::format(path, format!("line {}: {reason}", index + 1));
+            let example: Example = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+            let mut tokens = example.prompt.iter().chain(&example.completion);
+            if example.prompt.is_empty() {
+                return Err(wrong("the prompt is empty".into()));
+            }
+            match tokens.find(|&&token| token as usize >= vocab_len) {
+                Some(token) => Err(wrong(format!("token {token} is not below {vocab_len}"))),
+                None => Ok(example),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! Tasks: documents cut into a prompt and its completion.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::Example;
+use crate::corpus::CorpusSettings;
+use crate::random::Stream;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// One task of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSettings {
+    /// Its name in metrics and tables.
+    pub name: String,
+    /// Where a document's prompt ends.
+    pub prompt: PromptEnd,
+    /// Documents, in the order of the file.
+    pub corpus: CorpusSettings,
+}
+
+/// Where a document's prompt ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PromptEnd {
+    /// After the first occurrence of this text; documents without it are left out.
+    After(String),
+    /// After a number of tokens drawn between these two, both included.
+    Tokens([usize; 2]),
+}
+
+impl TaskSettings {
+    /// Every document with a prompt and at least one completion token, in order; completions end with `end`.
+    ///
+    /// Prompt and completion are encoded apart, as they are when the model is asked.
+    ///
+    /// # Errors
+    /// Of reading and encoding; `Setting` if no document is left.
+    pub fn examples(&self, data: &Path, tokenizer: &Tokenizer, end: u32, seed: u64) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for (index, document) in self.corpus.documents(data)?.iter().enumerate() {
+            let mut stream = Stream::new(seed, 0x7461_736b, index as u64);
+            if let Some((prompt, mut completion)) = self.prompt.cut(document, tokenizer, &mut stream)? {
+                completion.push(end);
+                examples.push(Example { prompt, completion });
+            }
+        }
+        if examples.is_empty() {
+            return Err(Error::setting(format!("task {}", self.name), "no document has a prompt and a completion"));
+        }
+        Ok(examples)
+    }
+}
+
+impl PromptEnd {
+    /// Prompt and completion of a document; none if it has not both.
+    fn cut(&self, document: &str, tokenizer: &Tokenizer, stream: &mut Stream) -> Result<Option<(Vec<u32>, Vec<u32>)>> {
+        let (prompt, completion) = match self {
+            Self::After(mark) => {
+                let Some((before, after)) = document.split_once(mark) else { return Ok(None) };
+                (tokenizer.encode(&format!("{before}{mark}"))?, tokenizer.encode(after)?)
+            }
+            Self::Tokens([least, most]) => {
+                if *least == 0 || least > most {
+                    return Err(Error::setting("prompt.tokens", format!("{least} to {most}: at least 1, in order")));
+                }
+                let mut prompt = tokenizer.encode(document)?;
+                let at = (least + stream.below(most - least + 1)).min(prompt.len());
+                let completion = prompt.split_off(at);
+                (prompt, completion)
+            }
+        };
+        Ok((!prompt.is_empty() && !completion.is_empty()).then_some((prompt, completion)))
+    }
+}
+
+/// Splits off `count` examples evenly spread over `examples`: what is left to learn from, and what was taken.
+pub fn hold_out(examples: Vec<Example>, count: usize) -> (Vec<Example>, Vec<Example>) {
+    let (total, count) = (examples.len(), count.min(examples.len()));
+    let (mut kept, mut held) = (Vec::new(), Vec::new());
+    for (index, example) in examples.into_iter().enumerate() {
+        // Exactly `count` of the indices pass a multiple of total / count.
+        if (index + 1) * count / total > index * count / total { held.push(example) } else { kept.push(example) }
+    }
+    (kept, held)
+}
+
+/// Documents as windows of at most `len_max` tokens, each learned from its second token on.
+///
+/// # Errors
+/// Of reading and encoding.
+pub fn generic(
+    corpora: &[CorpusSettings],
+    data: &Path,
+    tokenizer: &Tokenizer,
+    end: u32,
+    len_max: usize,
+) -> Result<Vec<Example>> {
+    let mut examples = Vec::new();
+    for corpus in corpora {
+        for document in corpus.documents(data)? {
+            let mut tokens = tokenizer.encode(&document)?;
+            tokens.push(end);
+            for window in tokens.chunks(len_max.max(2)).filter(|window| window.len() > 1) {
+                examples.push(Example { prompt: window[..1].to_vec(), completion: window[1..].to_vec() });
+            }
+        }
+    }
+    Ok(examples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer;
+
+    fn folder() -> (tempfile::TempDir, Tokenizer) {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "Q: one and one? A: two<|endoftext|>no mark here<|endoftext|>Q: A:".to_owned();
+        std::fs::write(folder.path().join("a.txt"), text).unwrap();
+        let path = folder.path().join("tokenizer.json");
+        tokenizer::train(&[CorpusSettings::text("a.txt")], folder.path(), 270, &path).unwrap();
+        let tokenizer = Tokenizer::open(&path).unwrap();
+        (folder, tokenizer)
+    }
+
+    fn task(prompt: PromptEnd) -> TaskSettings {
+        TaskSettings { name: "sums".into(), prompt, corpus: CorpusSettings::text("a.txt") }
+    }
+
+    #[test]
+    fn a_prompt_ends_after_its_mark() {
+        let (folder, tokenizer) = folder();
+        let task = task(PromptEnd::After("A:".into()));
+        let examples = task.examples(folder.path(), &tokenizer, 0, 1).unwrap();
+        // The second document has no mark, the third no completion.
+        assert_eq!(examples.len(), 1);
+        assert_eq!(tokenizer.decode(&examples[0].prompt).unwrap(), "Q: one and one? A:");
+        assert_eq!(tokenizer.decode(&examples[0].completion).unwrap(), " two<|endoftext|>");
+    }
+
+    #[test]
+    fn a_prompt_of_tokens_is_drawn_and_replays() {
+        let (folder, tokenizer) = folder();
+        let task = task(PromptEnd::Tokens([2, 4]));
+        let examples = task.examples(folder.path(), &tokenizer, 0, 1).unwrap();
+        assert!(examples.iter().all(|example| (2..=4).contains(&example.prompt.len())));
+        assert_eq!(examples, task.examples(folder.path(), &tokenizer, 0, 1).unwrap());
+        let absent = TaskSettings { prompt: PromptEnd::After("nowhere".into()), ..task };
+        assert!(absent.examples(folder.path(), &tokenizer, 0, 1).unwrap_err().to_string().contains("sums"));
+    }
+
+    #[test]
+    fn held_out_examples_are_spread_and_apart() {
+        let examples: Vec<Example> =
+            (0..10).map(|index| Example { prompt: vec![index], completion: vec![index] }).collect();
+        let (kept, held) = hold_out(examples.clone(), 3);
+        assert_eq!((kept.len(), held.len()), (7, 3));
+        assert!(held.iter().all(|example| !kept.contains(example)));
+        assert_eq!(hold_out(examples, 20).1.len(), 10);
+    }
+
+    #[test]
+    fn generic_text_is_cut_into_windows() {
+        let (folder, tokenizer) = folder();
+        let examples = generic(&[CorpusSettings::text("a.txt")], folder.path(), &tokenizer, 0, 5).unwrap();
+        assert!(examples.iter().all(|example| example.prompt.len() == 1 && example.completion.len() <= 4));
+        assert!(examples.len() > 3);
+    }
+}
