@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use drafthorse_pack::OpenOptions;
 
 use crate::failure;
+use crate::folder_arguments::FolderArguments;
 
 /// Fast text generation on ONNX Runtime: a small drafter proposes tokens, the target checks them in one pass.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Check every digest of a pack.
     Verify(Verify),
+    /// Assemble a pack from a target and a drafter.
+    Pack(Pack),
     /// Print a completion script for a shell.
     Completions {
         /// The shell to complete for.
@@ -37,46 +39,10 @@ pub(crate) enum Command {
     },
 }
 
-/// Which models to open.
-#[derive(Args, Debug)]
-pub(crate) struct Models {
-    /// A pack, an onnxruntime-genai folder, or a Hugging Face folder with ONNX files.
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub(crate) pack: PathBuf,
-
-    /// Which of a Hugging Face folder's `onnx/model*.onnx`: fp32, fp16, q4, int8, ...
-    #[arg(long, value_name = "NAME")]
-    pub(crate) variant: Option<String>,
-
-    /// Folder or ONNX file of the drafter, in place of the pack's own.
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub(crate) drafter: Option<PathBuf>,
-
-    /// As --variant, for the drafter's folder.
-    #[arg(long, value_name = "NAME", requires = "drafter")]
-    pub(crate) drafter_variant: Option<String>,
-
-    /// Another folder that links and `..` inside the pack may lead into; may be repeated.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) allow_root: Vec<PathBuf>,
-}
-
-impl Models {
-    /// The same, in the pack crate's words.
-    pub(crate) fn open_options(&self) -> OpenOptions {
-        OpenOptions {
-            variant: self.variant.clone(),
-            drafter: self.drafter.clone(),
-            drafter_variant: self.drafter_variant.clone(),
-            allowed_roots: self.allow_root.clone(),
-        }
-    }
-}
-
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
     #[command(flatten)]
-    pub(crate) models: Models,
+    pub(crate) folder: FolderArguments,
 }
 
 #[derive(Args, Debug)]
@@ -84,6 +50,37 @@ pub(crate) struct Verify {
     /// The pack.
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) pack: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Pack {
+    /// Folder with the target and its tokenizer.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) target: PathBuf,
+
+    /// Folder or ONNX file of the drafter.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) drafter: PathBuf,
+
+    /// Folder to make.
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    /// Which of a Hugging Face folder's `onnx/model*.onnx` is the target: fp32, fp16, q4, int8, ...
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target_variant: Option<String>,
+
+    /// The same for the drafter.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) drafter_variant: Option<String>,
+
+    /// Another folder that links and `..` inside the folders may lead into; may be repeated.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) allow_root: Vec<PathBuf>,
+
+    /// Replace a pack, or an empty folder, at the same place.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 #[cfg(test)]

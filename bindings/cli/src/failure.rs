@@ -51,6 +51,11 @@ impl Failure {
         Self { place: Some(place.into()), exit_code: FOLDER, ..Self::run(what) }
     }
 
+    /// A file named by an argument cannot be read.
+    pub(crate) fn file(what: impl Into<String>, place: impl Into<PathBuf>) -> Self {
+        Self { place: Some(place.into()), exit_code: 2, ..Self::run(what) }
+    }
+
     /// Ended by Ctrl-C.
     pub(crate) fn interrupted() -> Self {
         Self { exit_code: INTERRUPTED, ..Self::run("interrupted") }

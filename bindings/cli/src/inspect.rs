@@ -57,7 +57,7 @@ struct Model {
 }
 
 pub(crate) fn run(arguments: &Inspect, json: bool) -> Result<ExitCode> {
-    let folder = drafthorse_pack::open(&arguments.models.pack, &arguments.models.open_options())?;
+    let folder = drafthorse_pack::open(&arguments.folder.pack, &arguments.folder.options())?;
     let description = describe(&folder);
     if json {
         let text = serde_json::to_string_pretty(&description).expect("strings and numbers serialise");

@@ -2,8 +2,11 @@
 
 mod arguments;
 mod failure;
+mod folder_arguments;
 mod format;
 mod inspect;
+mod interrupt;
+mod pack;
 mod style;
 mod verify;
 
@@ -27,6 +30,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Command::Inspect(inspect) => inspect::run(inspect, arguments.json),
         Command::Verify(verify) => verify::run(verify, arguments.json),
+        Command::Pack(pack) => pack::run(pack, arguments.json),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "drafthorse", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -14,9 +14,7 @@ use crate::style::{BAD, GOOD};
 pub(crate) fn run(arguments: &Verify, json: bool) -> Result<ExitCode> {
     let bar = bar(json);
     let report = drafthorse_pack::verify(&arguments.pack, &mut |progress: Progress<'_>| {
-        bar.set_length(progress.bytes_total);
-        bar.set_position(progress.bytes_done);
-        bar.set_message(progress.file.to_owned());
+        advance(&bar, progress);
         ControlFlow::Continue(())
     });
     bar.finish_and_clear();
@@ -37,6 +35,13 @@ pub(crate) fn bar(json: bool) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}  {wide_msg}").expect("the template is fixed");
     ProgressBar::new(0).with_style(style)
+}
+
+/// Moves the bar on.
+pub(crate) fn advance(bar: &ProgressBar, progress: Progress<'_>) {
+    bar.set_length(progress.bytes_total);
+    bar.set_position(progress.bytes_done);
+    bar.set_message(progress.file.to_owned());
 }
 
 fn as_json(report: &Report) -> serde_json::Value {
