@@ -15,6 +15,8 @@ mod json;
 mod manifest;
 mod model_files;
 pub mod onnx;
+#[cfg(test)]
+mod properties;
 mod root;
 pub mod runtime_library;
 mod settings;

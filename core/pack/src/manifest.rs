@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, Result,
-    json::{self, CONFIG_BYTES_MAX},
+    json::{self, CONFIG_BYTES_MAX, Fields},
     root,
 };
 
@@ -198,11 +198,11 @@ impl Manifest {
 
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         // The version first: a later format may have other types elsewhere.
-        #[derive(Deserialize)]
-        struct Versioned {
-            format_version: u64,
-        }
-        let Versioned { format_version: version } = json::parse(path, bytes)?;
+        let map = json::parse_object(path, bytes)?;
+        let mut fields = Fields::new(path, &map);
+        let Some(version) = fields.integer("format_version")?.and_then(|version| u64::try_from(version).ok()) else {
+            return Err(fields.malformed("format_version", "must be a whole number from 1"));
+        };
         if version > FORMAT_VERSION {
             return Err(Error::Version { path: path.to_owned(), version, version_max: FORMAT_VERSION });
         }
