@@ -256,8 +256,9 @@ fn read_proof(logits: &Tensor, signature: &Signature) -> Result<(usize, bool), R
         return Err(Refusal::Provider(format!("logits of {PROOF_WIDTH} tokens came out as {shape:?}")));
     }
     let values = super::logits::copied(logits, rows as usize * vocab_len as usize, signature.logits_element)?;
-    if let Some(nan) = values.iter().position(|value| value.is_nan()) {
-        return Err(Refusal::Provider(format!("logit {nan} of the proving pass is not a number")));
+    // A masked logit may be minus infinity.
+    if let Some(index) = values.iter().position(|value| value.is_nan() || *value == f32::INFINITY) {
+        return Err(Refusal::Provider(format!("logit {index} of the proving pass is {}", values[index])));
     }
     Ok((vocab_len as usize, scores_every_row))
 }

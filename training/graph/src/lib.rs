@@ -20,6 +20,7 @@ pub mod fixtures;
 pub mod folder;
 pub mod random;
 pub mod reference;
+pub mod rewrite;
 
 pub use config::{Activation, DecoderConfig, Family, Rope, RopeScaling};
 pub use decoder::{ModelSummary, write_model};
