@@ -94,9 +94,13 @@ pub enum Error {
         reason: String,
     },
     /// The chat template failed, or the pack has none.
-    #[error("chat template: {reason}")]
+    #[error("chat template of {}{}: {reason}", path.display(), line.map_or(String::new(), |line| format!(", line {line}")))]
     ChatTemplate {
-        /// Where in the template, and why.
+        /// The file that has the template, or should have it.
+        path: PathBuf,
+        /// Line within the template, from 1, where one is known.
+        line: Option<usize>,
+        /// Why: the template's own words if it refuses the conversation.
         reason: String,
     },
     /// The schema, regular expression or grammar cannot be used, or the text has left it.

@@ -8,6 +8,7 @@ mod error;
 mod logits;
 mod token;
 // Layer 1: what was asked, and what needs no model.
+mod chat;
 mod cut;
 mod distribution;
 mod history;
@@ -32,6 +33,7 @@ mod verify;
 
 pub use accept::{Acceptance, BlockStep, Rule, TargetRows, accept, is_nearly_best};
 pub use cancel::CancelHandle;
+pub use chat::{Chat, ChatTemplate, Content, LocalTime, Message};
 pub use distribution::Distribution;
 pub use drafter::{DraftSink, Drafter};
 pub use error::{Error, Result};
