@@ -21,6 +21,12 @@ pub trait Drafter: Send {
     /// Errors of the drafter's model.
     fn truncate(&mut self, len: usize) -> Result<()>;
 
+    /// Where a proposal after `context` would come from, so that its length fits its cost and its record.
+    fn source(&mut self, context: &[TokenId]) -> DraftSource {
+        let _ = context;
+        DraftSource::Model
+    }
+
     /// Switches that stop a proposal under way from another thread; none where proposing runs no model.
     fn interrupts(&self) -> Vec<Arc<dyn Interrupt>> {
         Vec::new()
@@ -35,6 +41,18 @@ pub trait Drafter: Send {
     fn cache_bytes(&self) -> usize {
         0
     }
+}
+
+/// What makes a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DraftSource {
+    /// A language model: every token costs a forward pass.
+    Model,
+    /// A copy of earlier text: tokens cost nothing.
+    Lookup,
+    /// Nothing to propose here.
+    Nothing,
 }
 
 /// Where a drafter puts its proposal: it warps, samples, vets and records.

@@ -25,8 +25,13 @@ mod model;
 // Layer 3: one step of the token's way each.
 mod accept;
 mod cancel;
+mod combined_drafter;
+mod model_drafter;
 mod onnx;
+mod prompt_lookup;
 mod proposal;
+#[doc(hidden)]
+pub mod scripted;
 mod sink;
 mod stop;
 mod verify;
@@ -34,12 +39,14 @@ mod verify;
 pub use accept::{Acceptance, BlockStep, Rule, TargetRows, accept, is_nearly_best};
 pub use cancel::CancelHandle;
 pub use chat::{Chat, ChatTemplate, Content, LocalTime, Message};
+pub use combined_drafter::CombinedDrafter;
 pub use distribution::Distribution;
-pub use drafter::{DraftSink, Drafter};
+pub use drafter::{DraftSink, DraftSource, Drafter};
 pub use error::{Error, Result};
 pub use history::History;
 pub use logits::Logits;
 pub use model::{Interrupt, Model};
+pub use model_drafter::ModelDrafter;
 pub use onnx::{
     CacheLayout, CompiledCache, ModelOptions, NameHints, OnnxModel, PlacementReport, Provider, ProviderChoice, Spinning,
 };
@@ -47,6 +54,7 @@ pub use options::{
     ConstraintSpec, DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan,
     Verification,
 };
+pub use prompt_lookup::{Match, NGRAM_RANGE, PromptLookup};
 pub use proposal::Proposal;
 pub use random::{Noise, Purpose, Random};
 pub use residual::{Draft, Relaxation, Residual};

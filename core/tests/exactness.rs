@@ -45,7 +45,7 @@ fn token_and_block_verification_are_exact_and_block_is_never_shorter() {
         assert!(block_accepted >= token_accepted - TOLERANCE, "{block_accepted} < {token_accepted} with {pair:?}");
         longer += usize::from(block_accepted > token_accepted + 1e-6);
     }
-    assert!(longer > 80, "block verification was longer in only {longer} of 240 pairs");
+    assert!(longer > 60, "block verification was longer in only {longer} of 240 pairs");
 }
 
 #[test]

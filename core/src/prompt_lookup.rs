@@ -1,0 +1,146 @@
+//! A drafter without a model: what followed the last few tokens when they occurred before.
+
+use crate::{DraftSink, DraftSource, Drafter, Result, TokenId};
+
+/// Proposes the continuation of the longest earlier occurrence of the context's last tokens, the latest among
+/// equally long ones.
+///
+/// The index grows with the context and shrinks with it; a proposal costs a bounded number of comparisons and
+/// allocates nothing within the capacity reserved.
+#[derive(Clone, Debug)]
+pub struct PromptLookup {
+    ngram_min: usize,
+    ngram_max: usize,
+    /// Per bucket: 1 + the last position whose n-gram fell into it, 0 for none.
+    heads: Vec<u32>,
+    /// Per position of the context: its n-gram's bucket, and what the bucket's head was before.
+    links: Vec<Link>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    bucket: u32,
+    before: u32,
+}
+
+/// An earlier occurrence of the context's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Tokens that agree, at most the longest n-gram.
+    pub len: usize,
+    /// Position of the token that followed.
+    pub next: usize,
+}
+
+/// Shortest and longest n-gram that can be asked for, in tokens.
+pub const NGRAM_RANGE: std::ops::RangeInclusive<usize> = 2..=16;
+
+/// Earlier occurrences that are looked at for one proposal.
+const CANDIDATES_MAX: usize = 64;
+
+impl PromptLookup {
+    /// Looks for n-grams of `ngram_min..=ngram_max` tokens (brought into [`NGRAM_RANGE`]), with room for contexts of
+    /// `capacity` tokens.
+    pub fn new(ngram_min: usize, ngram_max: usize, capacity: usize) -> Self {
+        let ngram_min = ngram_min.clamp(*NGRAM_RANGE.start(), *NGRAM_RANGE.end());
+        Self {
+            ngram_min,
+            ngram_max: ngram_max.clamp(ngram_min, *NGRAM_RANGE.end()),
+            heads: vec![0; capacity.clamp(1 << 8, 1 << 16).next_power_of_two()],
+            links: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// The longest earlier occurrence of the end of `context`; `None` if it is shorter than the shortest n-gram.
+    pub fn find(&mut self, context: &[TokenId]) -> Option<Match> {
+        self.index(context);
+        let end = context.len().checked_sub(1)?;
+        let mut best: Option<Match> = None;
+        let mut before = self.links[end].before;
+        for _ in 0..CANDIDATES_MAX {
+            let Some(position) = before.checked_sub(1) else { break };
+            let position = position as usize;
+            let len = self.agreement(context, position, end);
+            // Buckets may be shared, so the tokens decide.
+            if len >= self.ngram_min && best.is_none_or(|best| len > best.len) {
+                best = Some(Match { len, next: position + 1 });
+                if len == self.ngram_max {
+                    break;
+                }
+            }
+            before = self.links[position].before;
+        }
+        best
+    }
+
+    /// Offers up to `len_max` tokens from where `found` points to. A copy that reaches the context's end goes on with
+    /// its own beginning, as a repeating text does.
+    ///
+    /// # Errors
+    /// Errors of the sink.
+    pub(crate) fn copy(context: &[TokenId], found: Match, len_max: usize, sink: &mut dyn DraftSink) -> Result<()> {
+        for &token in context[found.next..].iter().cycle().take(len_max) {
+            if !sink.offer_token(token)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the index up to `context`, of which the part known before is presumed unchanged.
+    fn index(&mut self, context: &[TokenId]) {
+        self.shorten(context.len());
+        for position in self.links.len()..context.len() {
+            let link = match (position + 1).checked_sub(self.ngram_min) {
+                Some(start) => {
+                    let bucket = self.bucket(&context[start..=position]);
+                    let head = &mut self.heads[bucket as usize];
+                    Link { bucket, before: std::mem::replace(head, position as u32 + 1) }
+                }
+                None => Link { bucket: u32::MAX, before: 0 },
+            };
+            self.links.push(link);
+        }
+    }
+
+    fn shorten(&mut self, len: usize) {
+        while self.links.len() > len {
+            let Some(link) = self.links.pop() else { return };
+            if let Some(head) = self.heads.get_mut(link.bucket as usize) {
+                *head = link.before;
+            }
+        }
+    }
+
+    /// Fowler–Noll–Vo, folded to the table's size.
+    fn bucket(&self, ngram: &[TokenId]) -> u32 {
+        let hash = ngram.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &token| {
+            (hash ^ u64::from(token)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        ((hash ^ (hash >> 32)) as usize & (self.heads.len() - 1)) as u32
+    }
+
+    /// Tokens that agree backwards from two positions.
+    fn agreement(&self, context: &[TokenId], earlier: usize, end: usize) -> usize {
+        let (a, b) = (context[..=earlier].iter().rev(), context[..=end].iter().rev());
+        a.zip(b).take(self.ngram_max).take_while(|(a, b)| a == b).count()
+    }
+}
+
+impl Drafter for PromptLookup {
+    fn propose(&mut self, context: &[TokenId], len_max: usize, sink: &mut dyn DraftSink) -> Result<()> {
+        match self.find(context) {
+            Some(found) => Self::copy(context, found, len_max, sink),
+            None => Ok(()),
+        }
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<()> {
+        self.shorten(len);
+        Ok(())
+    }
+
+    fn source(&mut self, context: &[TokenId]) -> DraftSource {
+        if self.find(context).is_some() { DraftSource::Lookup } else { DraftSource::Nothing }
+    }
+}

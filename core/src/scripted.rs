@@ -1,0 +1,184 @@
+//! Models and drafters that follow a script, for tests of what is built on the traits.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{DraftSink, Drafter, Error, Interrupt, Logits, Model, Result, TokenId};
+
+/// A model whose logits are a function of the tokens so far.
+pub struct ScriptedModel {
+    vocab_len: usize,
+    context_len_max: usize,
+    scores_every_row: bool,
+    tokens: Vec<TokenId>,
+    logits: Vec<f32>,
+    passes: Vec<usize>,
+    script: Script,
+    interrupted: Arc<Flag>,
+}
+
+/// Writes the `[vocab_len]` logits of what follows the tokens.
+type Script = Box<dyn Fn(&[TokenId], &mut [f32]) + Send>;
+
+impl ScriptedModel {
+    /// A model of `vocab_len` tokens whose `script` gets all tokens so far and a row of zeros to write to.
+    pub fn new(vocab_len: usize, script: impl Fn(&[TokenId], &mut [f32]) + Send + 'static) -> Self {
+        Self {
+            vocab_len,
+            context_len_max: 4096,
+            scores_every_row: true,
+            tokens: Vec::new(),
+            logits: Vec::new(),
+            passes: Vec::new(),
+            script: Box::new(script),
+            interrupted: Arc::default(),
+        }
+    }
+
+    /// A model that is sure of `text`, position by position, whatever it is fed; past its end it repeats it.
+    pub fn reciting(vocab_len: usize, text: &[TokenId]) -> Self {
+        let text = text.to_vec();
+        Self::new(vocab_len, move |tokens, row| row[text[tokens.len() % text.len()] as usize] = 10.0)
+    }
+
+    /// The model with a cache of `context_len_max` tokens.
+    #[must_use]
+    pub fn with_context_len_max(mut self, context_len_max: usize) -> Self {
+        self.context_len_max = context_len_max;
+        self
+    }
+
+    /// The model with last-token logits only.
+    #[must_use]
+    pub fn with_last_row_only(mut self) -> Self {
+        self.scores_every_row = false;
+        self
+    }
+
+    /// The tokens in the cache.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// Width in tokens of every forward pass so far.
+    pub fn passes(&self) -> &[usize] {
+        &self.passes
+    }
+}
+
+impl Model for ScriptedModel {
+    fn vocab_len(&self) -> usize {
+        self.vocab_len
+    }
+
+    fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn context_len_max(&self) -> usize {
+        self.context_len_max
+    }
+
+    fn cache_bytes(&self) -> usize {
+        self.context_len_max * size_of::<TokenId>()
+    }
+
+    fn scores_every_row(&self) -> bool {
+        self.scores_every_row
+    }
+
+    fn score(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>> {
+        let needed = self.tokens.len() + tokens.len();
+        if needed > self.context_len_max {
+            return Err(Error::ContextFull { needed, capacity: self.context_len_max });
+        }
+        if self.interrupted.0.load(Ordering::Acquire) {
+            return Err(Error::Cancelled);
+        }
+        self.passes.push(tokens.len());
+        self.logits.clear();
+        for &token in tokens {
+            self.tokens.push(token);
+            let start = self.logits.len();
+            self.logits.resize(start + self.vocab_len, 0.0);
+            (self.script)(&self.tokens, &mut self.logits[start..]);
+        }
+        let logits = Logits::new(&self.logits, self.vocab_len);
+        Ok(if self.scores_every_row { logits } else { logits.last_row() })
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<()> {
+        self.tokens.truncate(len);
+        Ok(())
+    }
+
+    fn interrupt(&self) -> Arc<dyn Interrupt> {
+        self.interrupted.clone()
+    }
+}
+
+impl fmt::Debug for ScriptedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedModel").field("tokens", &self.tokens).field("passes", &self.passes).finish()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Flag(AtomicBool);
+
+impl Interrupt for Flag {
+    fn interrupt(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn clear(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A drafter that offers what a function of the context says, one-hot.
+pub struct ScriptedDrafter {
+    script: Box<dyn Fn(&[TokenId]) -> Vec<TokenId> + Send>,
+    truncations: Vec<usize>,
+}
+
+impl ScriptedDrafter {
+    /// A drafter whose `script` gets the confirmed tokens and returns the proposal.
+    pub fn new(script: impl Fn(&[TokenId]) -> Vec<TokenId> + Send + 'static) -> Self {
+        Self { script: Box::new(script), truncations: Vec::new() }
+    }
+
+    /// A drafter that continues `text` from wherever the context ends; past its end it has nothing to offer.
+    pub fn reciting(text: &[TokenId]) -> Self {
+        let text = text.to_vec();
+        Self::new(move |context| text.get(context.len()..).unwrap_or_default().to_vec())
+    }
+
+    /// Every length that was truncated to.
+    pub fn truncations(&self) -> &[usize] {
+        &self.truncations
+    }
+}
+
+impl Drafter for ScriptedDrafter {
+    fn propose(&mut self, context: &[TokenId], len_max: usize, sink: &mut dyn DraftSink) -> Result<()> {
+        for token in (self.script)(context).into_iter().take(len_max) {
+            if !sink.offer_token(token)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<()> {
+        self.truncations.push(len);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ScriptedDrafter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedDrafter").field("truncations", &self.truncations).finish()
+    }
+}
