@@ -58,9 +58,9 @@ pub struct AssembleOptions {
 
 /// Makes a pack at `out` from the folder of a target and the folder (or ONNX file) of a drafter.
 ///
-/// The target's files lie at the top, the drafter's in `drafter/`. Where the drafter's logits are as wide as the target's
-/// and it has no id map, it becomes `model.draft` of genai_config.json; otherwise the manifest alone names it, because
-/// onnxruntime-genai refuses such a pair. The pack is made beside `out`, opened to see that it is sound, and renamed.
+/// The target's files lie at the top, the drafter's in `drafter/`. The drafter becomes `model.draft` of genai_config.json
+/// where onnxruntime-genai takes it (logits as wide as the target's, the same cache layout and providers); otherwise the
+/// manifest alone names it, so that the folder still opens there. The pack is made beside `out`, opened to see that it is sound, and renamed.
 ///
 /// # Errors
 /// Those of opening either folder, `VocabularyMismatch` with the first difference, `Exists`, `Io` or `Cancelled`. `out`
@@ -120,9 +120,9 @@ fn fill(folder: &Folder, options: &AssembleOptions, out: &Path, progress: OnProg
         record.id_map = Some(name);
     }
     let block = genai_write::decoder_block(drafter, &drafter_name);
-    let as_wide = drafter.id_map.is_none() && drafter.shape.vocab_len == folder.target.shape.vocab_len;
     let mut config = target_config(folder, &target_name)?;
-    let (draft, decoder) = if as_wide { (Some(block), None) } else { (None, Some(block)) };
+    let (draft, decoder) =
+        if genai_write::is_pair(&folder.target, drafter) { (Some(block), None) } else { (None, Some(block)) };
     complete_config(&mut config, draft, options.speculative.or(folder.speculative).unwrap_or_default());
     copy.text(genai::FILE, &pretty(&Value::Object(config)))?;
 

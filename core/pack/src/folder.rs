@@ -159,6 +159,11 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
             drafter.as_mut().unwrap_or(&mut target).id_map = Some(IdMap::read(&file)?);
         }
     }
+    if let Some(drafter) = &mut drafter {
+        // The configuration has one flag for both models; a drafter that cannot share a buffer grows its cache.
+        let can = drafter.header.can_share_buffer() || !target.header.can_share_buffer();
+        drafter.shared_buffer = drafter.shared_buffer.map(|shared| shared && can);
+    }
     let beside = if config.eos.is_empty() { tokens_beside(&root)? } else { SpecialTokens::default() };
     let tokens = SpecialTokens { eos: config.eos, bos: config.bos, pad: config.pad }.or(beside);
     let mut folder = Folder {
@@ -243,7 +248,7 @@ fn take_drafter(folder: &mut Folder, path: &Path, options: &OpenOptions) -> Resu
     vocabulary::compare_vocabularies(&folder.tokenizer.path, &other.tokenizer.path)?;
     folder.notes.extend(other.notes);
     folder.unknown_keys.extend(other.unknown_keys);
-    // A pack lends its drafter; any other folder is a drafter.
+    // A folder that has a drafter lends it; one that has none is the drafter.
     let mut drafter = other.drafter.unwrap_or(other.target);
     find_id_map(&other.root, &mut drafter)?;
     folder.drafter = Some(drafter);

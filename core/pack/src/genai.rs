@@ -161,9 +161,21 @@ fn refuse_decoder_kinds(fields: &mut Fields<'_>) -> Result<()> {
     {
         return Err(fields.unsupported("pipeline", "the model is split over several graphs; one graph is needed"));
     }
-    if fields.value("sliding_window").is_some() {
-        let reason = "the cache forgets tokens from its start, so rejected drafts cannot be taken back";
-        return Err(fields.unsupported("sliding_window", reason));
+    if let Some(mut window) = fields.object("sliding_window")? {
+        // Both true is the default. With both false it is a hint that some layers could do with a shorter cache.
+        let slides = window.flag("slide_key_value_cache")?.unwrap_or(true);
+        if slides || window.flag("slide_inputs")?.unwrap_or(true) {
+            let reason = if slides {
+                "the cache forgets tokens from its start, so rejected drafts cannot be taken back"
+            } else {
+                "the graph takes its input in windows of one size; export it with dynamic shapes"
+            };
+            return Err(fields.unsupported("sliding_window", reason));
+        }
+    }
+    if fields.size("fixed_prompt_length")?.is_some() {
+        let reason = "the graph takes prompts of one length; export it with dynamic shapes";
+        return Err(fields.unsupported("fixed_prompt_length", reason));
     }
     for layer in fields.list("layer_types")?.unwrap_or_default() {
         if let Some(reason) = hybrid(layer) {

@@ -14,7 +14,7 @@ pub(crate) fn decoder_block(model: &ModelFiles, filename: &str) -> Map<String, V
     let sizes = [
         ("head_size", shape.head_len),
         ("hidden_size", shape.hidden_len),
-        ("num_attention_heads", shape.heads.or(shape.kv_heads)),
+        ("num_attention_heads", shape.heads),
         ("num_hidden_layers", shape.layers),
         ("num_key_value_heads", shape.kv_heads),
     ];
@@ -91,6 +91,16 @@ fn outputs(model: &ModelFiles) -> Value {
     Value::Object(outputs)
 }
 
+/// True if onnxruntime-genai takes `drafter` as the `draft` of `target`: logits of one width, one cache layout (the
+/// configuration has a single flag for both) and the same providers.
+pub(crate) fn is_pair(target: &ModelFiles, drafter: &ModelFiles) -> bool {
+    let shared = target.shared_buffer.unwrap_or_else(|| target.header.can_share_buffer());
+    drafter.id_map.is_none()
+        && drafter.shape.vocab_len == target.shape.vocab_len
+        && (!shared || drafter.header.can_share_buffer())
+        && drafter.session.providers == target.session.providers
+}
+
 /// A whole configuration for a folder that has none.
 pub(crate) fn config(folder: &Folder, filename: &str) -> Map<String, Value> {
     let mut model = Map::new();
@@ -109,9 +119,7 @@ pub(crate) fn config(folder: &Folder, filename: &str) -> Map<String, Value> {
     model.insert("decoder".into(), Value::Object(decoder_block(&folder.target, filename)));
     let mut config = Map::new();
     config.insert("model".into(), Value::Object(model));
-    // Only GroupQueryAttention updates a shared buffer in place.
-    let shared = folder.target.header.count("GroupQueryAttention") > 0;
-    config.insert("search".into(), search(&folder.search, shared));
+    config.insert("search".into(), search(&folder.search, folder.target.header.can_share_buffer()));
     config
 }
 

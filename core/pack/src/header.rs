@@ -27,6 +27,9 @@ const LOCATIONS_MAX: usize = 4096;
 const RANK_MAX: usize = 64;
 const DEPTH_MAX: usize = 16;
 
+/// The attention that can update a cache in place.
+const ATTENTION: &str = "GroupQueryAttention";
+
 /// Element type of a tensor, numbered as in `TensorProto.DataType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ElementType(pub i32);
@@ -156,6 +159,8 @@ pub struct Header {
     pub operators: BTreeMap<String, u64>,
     /// Settings of the `MatMulNBits` nodes, with their number.
     pub block_quantisation: BTreeMap<BlockQuantisation, u64>,
+    /// Query heads of the first `GroupQueryAttention`.
+    pub query_heads: Option<u64>,
     /// Nodes of `GroupQueryAttention` that attend to a window of recent tokens only.
     pub windowed_attention: u64,
     /// Tensors stored, in the file and beside it.
@@ -209,6 +214,11 @@ impl Header {
         self.operators.iter().filter(|(key, _)| named(key)).map(|(_, count)| count).sum()
     }
 
+    /// True if attention can update a cache in place, so that past and present may share one buffer.
+    pub fn can_share_buffer(&self) -> bool {
+        self.count(ATTENTION) > 0
+    }
+
     /// True if activations are quantised with one scale for all rows of a pass. A rejected draft then changes its
     /// neighbours' results, so verification is not lossless.
     pub fn per_tensor_activations(&self) -> bool {
@@ -231,6 +241,7 @@ struct Attributes {
     block_size: Option<i64>,
     accuracy_level: Option<i64>,
     local_window_size: Option<i64>,
+    num_heads: Option<i64>,
 }
 
 impl<R: Read + Seek> Scan<R> {
@@ -350,8 +361,10 @@ impl<R: Read + Seek> Scan<R> {
                 *self.header.block_quantisation.entry(settings).or_default() += 1;
             }
         }
-        if operator == "GroupQueryAttention" && attributes.local_window_size.is_some_and(|size| size > 0) {
-            self.header.windowed_attention += 1;
+        if operator == ATTENTION {
+            let heads = attributes.num_heads.and_then(|heads| u64::try_from(heads).ok());
+            self.header.query_heads = self.header.query_heads.or(heads);
+            self.header.windowed_attention += u64::from(attributes.local_window_size.is_some_and(|size| size > 0));
         }
         Ok(())
     }
@@ -374,6 +387,7 @@ impl<R: Read + Seek> Scan<R> {
             "block_size" => attributes.block_size = value,
             "accuracy_level" => attributes.accuracy_level = value,
             "local_window_size" => attributes.local_window_size = value,
+            "num_heads" => attributes.num_heads = value,
             _ => {}
         }
         Ok(())

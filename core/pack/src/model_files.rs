@@ -87,14 +87,26 @@ impl ModelFiles {
         self.header.input(&layer_name(template, 0))?.element
     }
 
-    /// Bytes that one token takes in the KV cache, where the graph states its sizes.
+    /// Bytes that one token takes in the KV cache of all layers, where the graph states its sizes.
     pub fn cache_bytes_per_token(&self) -> Option<u64> {
-        let bits = self.cache_element()?.bits()?;
-        let Shape { layers, kv_heads, head_len, .. } = self.shape;
-        let elements = [layers?, kv_heads?, head_len?]
-            .iter()
-            .try_fold(2_u64, |product, &size| product.checked_mul(size as u64))?;
-        Some(elements.checked_mul(bits)? / 8)
+        let templates = match &self.io.past {
+            Some(past) => vec![past],
+            None => vec![&self.io.past_key, &self.io.past_value],
+        };
+        let mut bits = 0_u64;
+        for layer in 0..self.shape.layers? {
+            for template in &templates {
+                let value = self.header.input(&layer_name(template, layer))?;
+                let elements = match value.dimensions.as_slice() {
+                    [_, heads, _, len] => heads.fixed()?.checked_mul(len.fixed()?)?,
+                    // Keys and values in one tensor.
+                    [_, _, heads, _, len] => heads.fixed()?.checked_mul(len.fixed()?)?.checked_mul(2)?,
+                    _ => return None,
+                };
+                bits = bits.checked_add((elements as u64).checked_mul(value.element?.bits()?)?)?;
+            }
+        }
+        Some(bits / 8)
     }
 
     /// True if the graph returns the logits of the last token only: it cannot verify drafts.
@@ -200,7 +212,8 @@ fn check_cache(path: &Path, header: &Header, io: &IoNames) -> Result<Shape> {
         [_, heads, _, len] => (heads.fixed(), len.fixed()),
         _ => (None, None),
     };
-    Ok(Shape { layers: Some(layers), kv_heads, head_len, ..Shape::default() })
+    let heads = header.query_heads.and_then(|heads| usize::try_from(heads).ok());
+    Ok(Shape { layers: Some(layers), heads, kv_heads, head_len, ..Shape::default() })
 }
 
 fn element(element: Option<ElementType>) -> String {

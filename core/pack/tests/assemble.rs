@@ -110,6 +110,32 @@ fn a_trimmed_drafter_is_named_by_the_manifest_alone() {
 }
 
 #[test]
+fn a_pair_that_onnxruntime_genai_refuses_is_named_by_the_manifest_alone() {
+    // Another provider than the target's.
+    let (target, place) = (Fixture::genai(), Fixture::empty());
+    let drafter = Fixture::genai_with(|config| {
+        config["model"]["decoder"]["session_options"]["provider_options"] = json!([{ "webgpu": {} }]);
+    });
+    let out = place.file("provider");
+    assemble(target.path(), drafter.path(), &out, &AssembleOptions::default(), &mut on).unwrap();
+    assert!(config_of(&out)["model"].get("draft").is_none());
+    let opened = open(&out, &Default::default()).unwrap();
+    assert_eq!(opened.drafter.unwrap().session.providers[0].name, "webgpu");
+    assert!(opened.target.session.providers.is_empty());
+
+    // A cache that grows beside one that is shared.
+    let drafter = Fixture::genai_with(|config| config["search"]["past_present_share_buffer"] = json!(false));
+    let mut growing = graph(VOCAB);
+    growing.node = vec![node("MatMul", "")];
+    write_graph(&drafter.file("model.onnx"), growing);
+    let out = place.file("layout");
+    assemble(target.path(), drafter.path(), &out, &AssembleOptions::default(), &mut on).unwrap();
+    assert!(config_of(&out)["model"].get("draft").is_none());
+    let opened = open(&out, &Default::default()).unwrap();
+    assert_eq!((opened.target.shared_buffer, opened.drafter.unwrap().shared_buffer), (Some(true), Some(false)));
+}
+
+#[test]
 fn another_vocabulary_is_refused_with_the_first_difference() {
     let (target, drafter, place) = (Fixture::genai(), Fixture::genai(), Fixture::empty());
     let mut other = tokenizer(VOCAB);

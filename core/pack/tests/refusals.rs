@@ -26,9 +26,13 @@ fn refused(edit: impl FnOnce(&mut Value)) -> (&'static str, String, String) {
 #[test]
 fn models_of_other_kinds_are_refused() {
     type Case = (&'static str, fn(&mut Value));
-    let cases: [Case; 14] = [
+    let cases: [Case; 16] = [
         ("model.decoder.pipeline", |c| c["model"]["decoder"]["pipeline"] = json!([{ "a": {} }])),
         ("model.decoder.sliding_window", |c| c["model"]["decoder"]["sliding_window"] = json!({ "window_size": 128 })),
+        ("model.decoder.sliding_window", |c| {
+            c["model"]["decoder"]["sliding_window"] = json!({ "slide_key_value_cache": false });
+        }),
+        ("model.decoder.fixed_prompt_length", |c| c["model"]["decoder"]["fixed_prompt_length"] = json!(128)),
         ("model.decoder.layer_types", |c| c["model"]["decoder"]["layer_types"] = json!(["conv", "full_attention"])),
         ("model.vision", |c| c["model"]["vision"] = json!({ "filename": "v.onnx" })),
         ("model.speech", |c| c["model"]["speech"] = json!({ "filename": "s.onnx" })),
@@ -55,6 +59,16 @@ fn models_of_other_kinds_are_refused() {
         assert!(found.ends_with(field), "{found} for {field}");
         assert!(reason.len() > 10, "{field}: {reason}");
     }
+}
+
+#[test]
+fn a_window_that_nothing_slides_in_is_only_a_hint() {
+    let folder = Fixture::genai_with(|config| {
+        config["model"]["decoder"]["sliding_window"] =
+            json!({ "window_size": 512, "slide_key_value_cache": false, "slide_inputs": false, "layers": [0] });
+        config["model"]["decoder"]["layer_types"] = json!(["sliding_attention", "full_attention"]);
+    });
+    folder.open().unwrap();
 }
 
 #[test]
