@@ -3,7 +3,7 @@
 use drafthorse_pack::onnx::DataType;
 
 use crate::options::Layout;
-use crate::rope::{pairs_to_halves, tables};
+use crate::rope::{Tables, pairs_to_halves, tables};
 use crate::weights::{LayerWeights, Linear};
 use crate::writer::{Dim, GraphWriter, float, int, ints};
 use crate::{DecoderConfig, Result};
@@ -23,7 +23,13 @@ const PAST: Dim = Dim::Named("past_sequence_length");
 const TOTAL: Dim = Dim::Named("total_sequence_length");
 
 /// Adds the inputs and what is computed once from them.
-pub(crate) fn shared(graph: &mut GraphWriter, config: &DecoderConfig, layout: Layout) -> Result<Shared> {
+pub(crate) fn shared(
+    graph: &mut GraphWriter,
+    config: &DecoderConfig,
+    frequencies: &[f32],
+    layout: Layout,
+) -> Result<Shared> {
+    let tables = tables(config, frequencies);
     graph.input("input_ids", DataType::Int64, &[BATCH, SEQUENCE]);
     graph.input("attention_mask", DataType::Int64, &[BATCH, TOTAL]);
     if layout == (Layout::Growing { position_ids: true }) {
@@ -36,8 +42,8 @@ pub(crate) fn shared(graph: &mut GraphWriter, config: &DecoderConfig, layout: La
         graph.input(&format!("past_key_values.{layer}.value"), float_type, &dims);
     }
     match layout {
-        Layout::Shared => shared_buffer_values(graph, config),
-        Layout::Growing { position_ids } => growing_values(graph, config, position_ids),
+        Layout::Shared => shared_buffer_values(graph, config, tables),
+        Layout::Growing { position_ids } => growing_values(graph, config, tables, position_ids),
     }
 }
 
@@ -51,21 +57,25 @@ pub(crate) fn declare_present(graph: &mut GraphWriter, config: &DecoderConfig) {
     }
 }
 
-fn shared_buffer_values(graph: &mut GraphWriter, config: &DecoderConfig) -> Result<Shared> {
+fn shared_buffer_values(graph: &mut GraphWriter, config: &DecoderConfig, (cos, sin): Tables) -> Result<Shared> {
     let one = graph.ints("one", &[1], &[1])?;
     let counted = graph.op("ReduceSum", "mask/sum", &["attention_mask", &one], vec![int("keepdims", 0)]);
     let last = graph.op("Sub", "mask/last", &[&counted, &one], vec![]);
     let cached = graph.op("Cast", "mask/seqlens_k", &[&last], vec![int("to", DataType::Int32 as i64)]);
     let width = graph.op("Shape", "mask/width", &["attention_mask"], vec![int("start", 1), int("end", 2)]);
     let total = graph.op("Cast", "mask/total", &[&width], vec![int("to", DataType::Int32 as i64)]);
-    let (cos, sin) = tables(config);
     let dims = [config.context_len_max, config.head_len / 2];
     let cos = graph.floats("rope.cos", &dims, &cos)?;
     let sin = graph.floats("rope.sin", &dims, &sin)?;
     Ok(Shared { layout: Layout::Shared, values: vec![cached, total], cos, sin })
 }
 
-fn growing_values(graph: &mut GraphWriter, config: &DecoderConfig, position_ids: bool) -> Result<Shared> {
+fn growing_values(
+    graph: &mut GraphWriter,
+    config: &DecoderConfig,
+    (cos, sin): Tables,
+    position_ids: bool,
+) -> Result<Shared> {
     let zero = graph.ints("zero", &[], &[0])?;
     let one = graph.ints("one", &[1], &[1])?;
     let step = graph.ints("step", &[], &[1])?;
@@ -91,7 +101,6 @@ fn growing_values(graph: &mut GraphWriter, config: &DecoderConfig, position_ids:
     let bias = graph.op("Where", "mask/bias", &[&allowed, &free, &closed], vec![]);
 
     let positions = if position_ids { "position_ids".into() } else { counted_positions(graph, &rows)? };
-    let (cos, sin) = tables(config);
     let dims = [config.context_len_max, config.head_len];
     let half = config.head_len / 2;
     // Both halves in one row, the sign of the rotation in the sine: x·cos + swap(x)·sin.

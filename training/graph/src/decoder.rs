@@ -6,8 +6,10 @@ use drafthorse_pack::onnx::DataType;
 
 use crate::attention::{self, attention, packed_projection, plain_norm};
 use crate::config::Activation;
-use crate::linear::{embedding, head, linear};
-use crate::options::{ExternalData, GraphOptions, Layout, LogitRows, WeightFormat};
+use crate::heads;
+use crate::linear::{Encoding, embedding, head, linear};
+use crate::options::{ActivationScale, ExternalData, FloatType, GraphOptions, Layout, LogitRows, WeightFormat};
+use crate::reference::Site;
 use crate::weights::{LayerWeights, Linear, Weights};
 use crate::writer::{Dim, GraphWriter, float, int, text};
 use crate::{DecoderConfig, Error, Result};
@@ -38,14 +40,19 @@ pub fn write_model(
     options: &GraphOptions,
 ) -> Result<ModelSummary> {
     weights.check(config)?;
-    options.check()?;
+    options.check(config)?;
     let external = match options.external_data {
         ExternalData::Never => false,
         ExternalData::Always => true,
         ExternalData::Above(bytes) => options.weight_bytes(weights) > bytes,
     };
+    let frequencies = config.rope.frequencies(config.head_len);
+    let head_len = options.head_len(config);
+    let padded = if head_len == config.head_len { None } else { Some(heads::pad(config, weights, head_len)?) };
+    let (graph_config, graph_weights) =
+        padded.as_ref().map_or((config, weights), |(config, weights)| (config, weights));
     let mut graph = GraphWriter::create(path, options.precision.io, external)?;
-    Builder { graph: &mut graph, config, weights, options }.build()?;
+    Builder { graph: &mut graph, config: graph_config, weights: graph_weights, options }.build(&frequencies)?;
     let written = graph.finish()?;
     Ok(ModelSummary {
         files: written.files,
@@ -55,14 +62,30 @@ pub fn write_model(
 }
 
 impl GraphOptions {
-    fn check(&self) -> Result<()> {
+    fn check(&self, config: &DecoderConfig) -> Result<()> {
         let precision = self.precision;
+        let fail = |option, reason: String| Err(Error::Option { option, reason });
         for format in [precision.layers, precision.head, precision.embedding] {
             if let Some((_, block)) = format.blocks()
                 && !(block.is_power_of_two() && (16..=256).contains(&block))
             {
-                let reason = format!("block {block} is not a power of two in 16..=256");
-                return Err(Error::Option { option: "precision", reason });
+                return fail("precision", format!("block {block} is not a power of two in 16..=256"));
+            }
+            if matches!(format, WeightFormat::Int8x8 { .. }) && precision.io != FloatType::F32 {
+                return fail("precision", "int8x8 needs f32 between the projections".into());
+            }
+        }
+        if matches!(precision.embedding, WeightFormat::Int8x8 { .. }) {
+            return fail("precision", "an embedding is float or a block format".into());
+        }
+        let is_static = WeightFormat::Int8x8 { activations: ActivationScale::Static };
+        let sites = [Site::Attention, Site::Output, Site::FeedForward, Site::Down];
+        let layer_sites = (0..config.layer_count).flat_map(|layer| sites.map(|site| (layer, site, precision.layers)));
+        for (layer, site, format) in layer_sites.chain([(config.layer_count, Site::Head, precision.head)]) {
+            let range = self.activation_ranges.as_ref().and_then(|ranges| ranges.of(layer, site));
+            if format == is_static && !range.is_some_and(|range| range.is_finite() && range > 0.0) {
+                let reason = format!("static scales need the range of layer {layer}, {site:?}; run `calibrate` first");
+                return fail("activation_ranges", reason);
             }
         }
         Ok(())
@@ -95,9 +118,9 @@ struct Residual {
 }
 
 impl Builder<'_> {
-    fn build(&mut self) -> Result<()> {
+    fn build(&mut self, frequencies: &[f32]) -> Result<()> {
         let (config, weights, precision) = (self.config, self.weights, self.options.precision);
-        let shared = attention::shared(self.graph, config, self.options.layout)?;
+        let shared = attention::shared(self.graph, config, frequencies, self.options.layout)?;
         let (mut hidden, table) =
             embedding(self.graph, "input_ids", &weights.embedding, config.hidden_len, precision.embedding)?;
         if config.embedding_scale != 1.0 {
@@ -109,13 +132,14 @@ impl Builder<'_> {
             let name = |part: &str| format!("layers.{index}/{part}");
             let normed = self.norm(&name("attention_norm"), &mut residual, &layer.attention_norm)?;
             let projection = packed_projection(config, layer);
-            let packed = linear(self.graph, &name("qkv"), &normed, &projection, config.hidden_len, precision.layers)?;
+            let encoding = self.encoding(index, Site::Attention);
+            let packed = linear(self.graph, &name("qkv"), &normed, &projection, config.hidden_len, encoding)?;
             let mixed = attention(self.graph, config, &shared, layer, index, &packed)?;
-            let output =
-                linear(self.graph, &name("output"), &mixed, &layer.output, config.query_len(), precision.layers)?;
+            let encoding = self.encoding(index, Site::Output);
+            let output = linear(self.graph, &name("output"), &mixed, &layer.output, config.query_len(), encoding)?;
             residual.addend = Some(output);
             let normed = self.norm(&name("ffn_norm"), &mut residual, &layer.ffn_norm)?;
-            residual.addend = Some(self.feed_forward(&name("ffn"), &normed, layer)?);
+            residual.addend = Some(self.feed_forward(&name("ffn"), &normed, layer, index)?);
         }
         let mut normed = self.norm("final_norm", &mut residual, &weights.final_norm)?;
         self.declare_hidden_states(&mut normed);
@@ -123,7 +147,8 @@ impl Builder<'_> {
             normed = self.last_row(&normed)?;
         }
         let tied = weights.head.is_none().then_some(&table);
-        head(self.graph, &normed, weights.head(), config.hidden_len, precision.head, tied)?;
+        let encoding = self.encoding(config.layer_count, Site::Head);
+        head(self.graph, &normed, weights.head(), config.hidden_len, encoding, tied)?;
         self.declare_logits();
         attention::declare_present(self.graph, config);
         Ok(())
@@ -158,18 +183,27 @@ impl Builder<'_> {
         Ok(name.into())
     }
 
-    fn feed_forward(&mut self, name: &str, x: &str, layer: &LayerWeights) -> Result<String> {
-        let (hidden_len, ffn_len, format) =
-            (self.config.hidden_len, self.config.ffn_len, self.options.precision.layers);
+    fn feed_forward(&mut self, name: &str, x: &str, layer: &LayerWeights, index: usize) -> Result<String> {
+        let (hidden_len, ffn_len) = (self.config.hidden_len, self.config.ffn_len);
         let at = |part: &str| format!("{name}/{part}");
         let both = Linear::stack(&[&layer.gate, &layer.up], hidden_len);
-        let both = linear(self.graph, &at("gate_up"), x, &both, hidden_len, format)?;
+        let encoding = self.encoding(index, Site::FeedForward);
+        let both = linear(self.graph, &at("gate_up"), x, &both, hidden_len, encoding)?;
         let sizes = self.graph.ints("ffn_sizes", &[2], &[ffn_len as i64, ffn_len as i64])?;
         let (gate, up) = (at("gate"), at("up"));
         self.graph.node("Split", &at("split"), &[&both, &sizes], &[&gate, &up], vec![int("axis", -1)]);
         let active = self.activation(&at("active"), &gate);
         let gated = self.graph.op("Mul", &at("gated"), &[&active, &up], vec![]);
-        linear(self.graph, &at("down"), &gated, &layer.down, ffn_len, format)
+        linear(self.graph, &at("down"), &gated, &layer.down, ffn_len, self.encoding(index, Site::Down))
+    }
+
+    fn encoding(&self, layer: usize, site: Site) -> Encoding {
+        let precision = self.options.precision;
+        Encoding {
+            format: if site == Site::Head { precision.head } else { precision.layers },
+            input_max: self.options.activation_ranges.as_ref().and_then(|ranges| ranges.of(layer, site)),
+            standard_operators: self.options.layout != Layout::Shared,
+        }
     }
 
     fn activation(&mut self, name: &str, x: &str) -> String {

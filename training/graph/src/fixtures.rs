@@ -96,8 +96,13 @@ pub const LAYOUTS: [(&str, Layout); 2] =
     [("shared", Layout::Shared), ("growing", Layout::Growing { position_ids: true })];
 
 /// Every precision with its name in folder names.
-pub const PRECISIONS: [(&str, Precision); 4] =
-    [("fp32", Precision::FP32), ("fp16", Precision::FP16), ("int8", Precision::INT8), ("int4", Precision::INT4)];
+pub const PRECISIONS: [(&str, Precision); 5] = [
+    ("fp32", Precision::FP32),
+    ("fp16", Precision::FP16),
+    ("int8", Precision::INT8),
+    ("int4", Precision::INT4),
+    ("int8x8", Precision::INT8X8),
+];
 
 /// Variants of the Hugging Face folder: file suffix and options.
 #[must_use]

@@ -160,7 +160,7 @@ fn decoder_block(graph: GraphFile) -> Value {
     json!({
         "session_options": { "log_id": "onnxruntime-genai", "provider_options": [] },
         "filename": graph.file_name,
-        "head_size": config.head_len,
+        "head_size": graph.options.head_len(config),
         "hidden_size": config.hidden_len,
         "num_attention_heads": config.head_count,
         "num_key_value_heads": config.kv_head_count,

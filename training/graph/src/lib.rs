@@ -5,9 +5,12 @@
 //! same function written plainly, which every graph is tested against.
 
 mod attention;
+mod calibrate;
 mod config;
 mod decoder;
 mod error;
+mod heads;
+mod int8x8;
 mod linear;
 mod options;
 mod quantize;
@@ -22,9 +25,10 @@ pub mod random;
 pub mod reference;
 pub mod rewrite;
 
+pub use calibrate::{ActivationRanges, calibrate};
 pub use config::{Activation, DecoderConfig, Family, Rope, RopeScaling};
 pub use decoder::{ModelSummary, write_model};
 pub use error::{Error, Result};
-pub use options::{ExternalData, FloatType, GraphOptions, Layout, LogitRows, Precision, WeightFormat};
+pub use options::{ActivationScale, ExternalData, FloatType, GraphOptions, Layout, LogitRows, Precision, WeightFormat};
 pub use quantize::{BlockQuantized, RowQuantized, quantize_blocks, quantize_rows};
 pub use weights::{LayerWeights, Linear, Weights};

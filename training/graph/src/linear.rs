@@ -3,6 +3,7 @@
 use drafthorse_pack::onnx::DataType;
 
 use crate::Result;
+use crate::int8x8::int8x8;
 use crate::options::{FloatType, WeightFormat};
 use crate::quantize::quantize_blocks;
 use crate::weights::Linear;
@@ -12,7 +13,7 @@ impl WeightFormat {
     /// Bits and block size, if weights are quantised in blocks.
     pub(crate) fn blocks(self) -> Option<(u32, usize)> {
         match self {
-            Self::Float => None,
+            Self::Float | Self::Int8x8 { .. } => None,
             Self::Int4 { block } => Some((4, block)),
             Self::Int8 { block } => Some((8, block)),
         }
@@ -24,11 +25,23 @@ impl WeightFormat {
             FloatType::F32 => 32.0,
             FloatType::F16 => 16.0,
         };
-        match self.blocks() {
-            None => float,
-            Some((bits, block)) => f64::from(bits) + float / block as f64,
+        match self {
+            Self::Float => float,
+            Self::Int4 { block } => 4.0 + float / block as f64,
+            Self::Int8 { block } => 8.0 + float / block as f64,
+            Self::Int8x8 { .. } => 8.0,
         }
     }
+}
+
+/// How one projection is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Encoding {
+    pub(crate) format: WeightFormat,
+    /// Largest magnitude of the input, where it was calibrated.
+    pub(crate) input_max: Option<f32>,
+    /// True if only operators of the standard set may be used where there are any.
+    pub(crate) standard_operators: bool,
 }
 
 /// Adds `y = W x + b`; `x` is `[.., in_len]`.
@@ -38,25 +51,45 @@ pub(crate) fn linear(
     x: &str,
     projection: &Linear,
     in_len: usize,
-    format: WeightFormat,
+    encoding: Encoding,
 ) -> Result<String> {
-    let out_len = projection.weight.len() / in_len;
     let bias = match &projection.bias {
-        Some(bias) => Some(graph.floats(&format!("{name}.bias"), &[out_len], bias)?),
+        Some(bias) => Some(graph.floats(&format!("{name}.bias"), &[bias.len()], bias)?),
         None => None,
     };
-    let weight_name = format!("{name}.weight");
-    let Some((bits, block)) = format.blocks() else {
-        let weight = graph.transposed(&weight_name, &projection.weight, in_len)?;
-        return Ok(match bias {
-            None => graph.op("MatMul", name, &[x, &weight], vec![]),
-            Some(bias) => {
-                let product = graph.op("MatMul", &format!("{name}/MatMul"), &[x, &weight], vec![]);
-                graph.op("Add", name, &[&product, &bias], vec![])
-            }
-        });
+    if let Some((bits, block)) = encoding.format.blocks() {
+        return block_linear(graph, name, x, &projection.weight, bias, in_len, (bits, block));
+    }
+    let product_name = if bias.is_some() { format!("{name}/product") } else { name.to_owned() };
+    let weight = &projection.weight;
+    let product = match encoding.format {
+        WeightFormat::Int8x8 { activations } => int8x8(graph, &product_name, x, weight, in_len, encoding, activations)?,
+        _ => {
+            let weight = graph.transposed(&format!("{name}.weight"), weight, in_len)?;
+            graph.op("MatMul", &product_name, &[x, &weight], vec![])
+        }
     };
-    let (codes, scales) = block_weight(graph, &weight_name, &projection.weight, in_len, bits, block)?;
+    Ok(match bias {
+        None => product,
+        Some(bias) => graph.op("Add", name, &[&product, &bias], vec![]),
+    })
+}
+
+fn block_linear(
+    graph: &mut GraphWriter,
+    name: &str,
+    x: &str,
+    weight: &[f32],
+    bias: Option<String>,
+    in_len: usize,
+    (bits, block): (u32, usize),
+) -> Result<String> {
+    let out_len = weight.len() / in_len;
+    let quantized = quantize_blocks(weight, in_len, bits, block);
+    let blocks = quantized.block_count;
+    let dims = [out_len, blocks, block * bits as usize / 8];
+    let codes = graph.tensor(&format!("{name}.weight_quantized"), DataType::Uint8, &dims, quantized.codes)?;
+    let scales = graph.floats(&format!("{name}.weight_scales"), &[out_len, blocks], &quantized.scales)?;
     let bias = bias.unwrap_or_default();
     let mut inputs = vec![x, &codes, &scales];
     if !bias.is_empty() {
@@ -80,24 +113,6 @@ fn mat_mul_n_bits(
         int("accuracy_level", 4),
     ];
     graph.op("MatMulNBits", name, inputs, attributes)
-}
-
-/// Adds codes `[rows, blocks, block · bits / 8]` and scales `[rows, blocks]`; returns their names.
-fn block_weight(
-    graph: &mut GraphWriter,
-    name: &str,
-    weight: &[f32],
-    columns: usize,
-    bits: u32,
-    block: usize,
-) -> Result<(String, String)> {
-    let rows = weight.len() / columns;
-    let quantized = quantize_blocks(weight, columns, bits, block);
-    let blocks = quantized.block_count;
-    let codes_dims = [rows, blocks, block * bits as usize / 8];
-    let codes = graph.tensor(&format!("{name}_quantized"), DataType::Uint8, &codes_dims, quantized.codes)?;
-    let scales = graph.floats(&format!("{name}_scales"), &[rows, blocks], &quantized.scales)?;
-    Ok((codes, scales))
 }
 
 /// Names of an embedding in the graph, for a head that shares it.
@@ -146,19 +161,19 @@ pub(crate) fn head(
     x: &str,
     weight: &[f32],
     in_len: usize,
-    format: WeightFormat,
+    encoding: Encoding,
     tied: Option<&Embedding>,
 ) -> Result<String> {
     let name = "logits";
     let out_len = weight.len() / in_len;
-    let tied = tied.filter(|tied| tied.format == format);
-    match (tied, format.blocks()) {
+    let tied = tied.filter(|tied| tied.format == encoding.format);
+    match (tied, encoding.format.blocks()) {
         (Some(tied), None) => Ok(graph.op("FusedMatMul", name, &[x, &tied.weight], vec![int("transB", 1)])),
         (Some(Embedding { weight, scales: Some(scales), .. }), Some((bits, block))) if in_len.is_multiple_of(block) => {
             let dims = [out_len, in_len / block, block * bits as usize / 8];
             let codes = graph.reshaped("head.weight_quantized", weight, &dims);
             Ok(mat_mul_n_bits(graph, name, &[x, &codes, scales], (out_len, in_len), (bits, block)))
         }
-        _ => linear(graph, name, x, &Linear { weight: weight.to_vec(), bias: None }, in_len, format),
+        _ => linear(graph, name, x, &Linear { weight: weight.to_vec(), bias: None }, in_len, encoding),
     }
 }

@@ -1,5 +1,7 @@
 //! Which of the many graphs of one function is written.
 
+use crate::calibrate::ActivationRanges;
+
 /// How a graph is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphOptions {
@@ -13,6 +15,8 @@ pub struct GraphOptions {
     pub hidden_states: bool,
     /// Where the weights lie.
     pub external_data: ExternalData,
+    /// Largest inputs of the projections, for [`ActivationScale::Static`]; see [`crate::calibrate()`].
+    pub activation_ranges: Option<ActivationRanges>,
 }
 
 impl GraphOptions {
@@ -25,6 +29,7 @@ impl GraphOptions {
             logit_rows: LogitRows::Every,
             hidden_states: false,
             external_data: ExternalData::Above(1 << 20),
+            activation_ranges: None,
         }
     }
 }
@@ -90,6 +95,21 @@ pub enum WeightFormat {
         /// A power of two from 16 on.
         block: usize,
     },
+    /// 8 bits with one scale per output, multiplied with 8-bit activations: nearly the same time for a few rows as
+    /// for one. Needs f32 [`Precision::io`].
+    Int8x8 {
+        /// Where the scale of the activations comes from.
+        activations: ActivationScale,
+    },
+}
+
+/// Where the scale of an int8 activation comes from. Either way a row's result does not depend on other rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationScale {
+    /// The largest magnitude of each row, found while running: nothing to calibrate.
+    Row,
+    /// One constant per projection from [`GraphOptions::activation_ranges`]; larger values are cut.
+    Static,
 }
 
 /// Floating-point type.
@@ -110,6 +130,15 @@ impl Precision {
     pub const INT8: Self = Self::uniform(WeightFormat::Int8 { block: 32 }, FloatType::F32);
     /// 4-bit weights in blocks of 32, f32 between.
     pub const INT4: Self = Self::uniform(WeightFormat::Int4 { block: 32 }, FloatType::F32);
+
+    /// 8-bit weights and 8-bit activations with a scale per row, f32 between, the embedding in 8-bit blocks of 32.
+    pub const INT8X8: Self = Self {
+        embedding: WeightFormat::Int8 { block: 32 },
+        ..Self::uniform(WeightFormat::Int8x8 { activations: ActivationScale::Row }, FloatType::F32)
+    };
+    /// [`Self::INT8X8`] with constant activation scales in the layers; the head keeps a scale per row.
+    pub const INT8X8_STATIC: Self =
+        Self { layers: WeightFormat::Int8x8 { activations: ActivationScale::Static }, ..Self::INT8X8 };
 
     /// One format for layers, head and embedding.
     #[must_use]

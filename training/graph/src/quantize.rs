@@ -1,5 +1,7 @@
 //! Weight quantisation: symmetric blocks for `MatMulNBits`, symmetric rows for int8×int8.
 
+/// Added and taken away again, it rounds an f32 below 2^22 to the nearest whole number, ties to even.
+const ROUND: f32 = 12_582_912.0;
 /// Factors on the largest scale that are tried for each 4-bit block.
 const SHRINK: [f32; 5] = [1.0, 0.95, 0.9, 0.85, 0.8];
 
@@ -50,7 +52,7 @@ pub fn quantize_blocks(weight: &[f32], columns: usize, bits: u32, block: usize) 
 fn quantize_8(block: &[f32], codes: &mut Vec<u8>) -> f32 {
     let scale = extreme(block).abs() / 127.0;
     let inverse = inverse(scale);
-    codes.extend(block.iter().map(|&value| (value * inverse).round_ties_even() as i32 as u8 ^ 0x80));
+    codes.extend(block.iter().map(|&value| round(value * inverse) as i32 as u8 ^ 0x80));
     scale
 }
 
@@ -72,12 +74,17 @@ fn error_4(block: &[f32], scale: f32) -> f32 {
 }
 
 fn code_4(value: f32, inverse: f32) -> f32 {
-    (value * inverse).round_ties_even().clamp(-8.0, 7.0)
+    round((value * inverse).clamp(-8.0, 7.0))
 }
 
 /// Value with the largest magnitude, with its sign.
 fn extreme(block: &[f32]) -> f32 {
     block.iter().fold(0.0f32, |best, &value| if value.abs() > best.abs() { value } else { best })
+}
+
+/// Rounds to the nearest whole number, ties to even, in a way that compiles to vector code everywhere.
+fn round(value: f32) -> f32 {
+    (value + ROUND) - ROUND
 }
 
 fn inverse(scale: f32) -> f32 {
@@ -93,7 +100,7 @@ pub fn quantize_rows(weight: &[f32], columns: usize) -> RowQuantized {
     for row in weight.chunks_exact(columns) {
         let scale = extreme(row).abs() / 127.0;
         let inverse = inverse(scale);
-        codes.extend(row.iter().map(|&value| (value * inverse).round_ties_even() as i8));
+        codes.extend(row.iter().map(|&value| round(value * inverse) as i8));
         scales.push(scale);
     }
     RowQuantized { codes, scales }

@@ -33,11 +33,14 @@ impl RopeScaling {
 }
 
 /// Cosines and sines, each `[context_len_max, head_len / 2]`.
-pub(crate) fn tables(config: &DecoderConfig) -> (Vec<f32>, Vec<f32>) {
-    let frequencies = config.rope.frequencies(config.head_len);
+pub(crate) type Tables = (Vec<f32>, Vec<f32>);
+
+/// Tables of `frequencies`; pairs of the head beyond them do not turn.
+pub(crate) fn tables(config: &DecoderConfig, frequencies: &[f32]) -> Tables {
+    let pairs = || frequencies.iter().copied().chain(std::iter::repeat(0.0)).take(config.head_len / 2);
     let angles = || {
         (0..config.context_len_max)
-            .flat_map(|position| frequencies.iter().map(move |&frequency| position as f64 * f64::from(frequency)))
+            .flat_map(|position| pairs().map(move |frequency| position as f64 * f64::from(frequency)))
     };
     (angles().map(|angle| angle.cos() as f32).collect(), angles().map(|angle| angle.sin() as f32).collect())
 }

@@ -150,6 +150,11 @@ impl GraphWriter {
         self.tensor(name, DataType::Int64, dims, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
+    /// Adds an unsigned byte as a scalar.
+    pub(crate) fn byte(&mut self, name: &str, value: u8) -> Result<String> {
+        if self.has(name) { Ok(name.into()) } else { self.tensor(name, DataType::Uint8, &[], vec![value]) }
+    }
+
     /// Adds a node with one output, which is named like the node.
     pub(crate) fn op(&mut self, op_type: &str, name: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         self.node(op_type, name, inputs, &[name], attributes);
@@ -254,11 +259,19 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 /// `[columns, rows]` from `[rows, columns]`.
-pub(crate) fn transpose<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
+pub(crate) fn transpose<T: Copy + Default>(values: &[T], columns: usize) -> Vec<T> {
+    // In tiles, so that neither side leaves the cache between neighbours.
+    const TILE: usize = 32;
     let rows = values.len() / columns;
-    let mut turned = Vec::with_capacity(values.len());
-    for column in 0..columns {
-        turned.extend((0..rows).map(|row| values[row * columns + column]));
+    let mut turned = vec![T::default(); values.len()];
+    for row_tile in (0..rows).step_by(TILE) {
+        for column_tile in (0..columns).step_by(TILE) {
+            for column in column_tile..(column_tile + TILE).min(columns) {
+                for row in row_tile..(row_tile + TILE).min(rows) {
+                    turned[column * rows + row] = values[row * columns + column];
+                }
+            }
+        }
     }
     turned
 }
