@@ -24,6 +24,15 @@ pub enum Mode {
     Sampled(f64),
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Greedy => write!(out, "greedy"),
+            Self::Sampled(temperature) => write!(out, "T = {temperature}"),
+        }
+    }
+}
+
 /// One text of the target and how the drafter does on it.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
@@ -162,6 +171,17 @@ pub fn summarise(mode: Mode, traces: &[Trace], draft_lens: &[usize], cost_ratio:
     })
 }
 
+/// How many times as many tokens per target call one drafter gives as another on the same texts, at a draft length.
+///
+/// The texts are resampled for both drafters alike, so what they share does not widen the interval. `traces` and
+/// `other` are of the same texts in the same order.
+pub fn gain(traces: &[Trace], other: &[Trace], draft_len: usize, seed: u64) -> Figure {
+    let calls = |trace: &Trace| if trace.chances.is_empty() { 0.0 } else { rounds(&trace.chances, draft_len).calls };
+    // Both emit the same tokens, so the ratio of tokens per call is the inverse ratio of calls.
+    let terms: Vec<(f64, f64)> = traces.iter().zip(other).map(|(new, old)| (calls(old), calls(new))).collect();
+    bootstrap(&terms, seed)
+}
+
 fn by_position(counts: &[Rounds], draft_len: usize) -> Vec<Option<f64>> {
     let total = |position: usize, of: fn(&Rounds) -> &Vec<f64>| counts.iter().map(|c| of(c)[position]).sum::<f64>();
     (0..draft_len)
@@ -280,6 +300,15 @@ mod tests {
         let wanted = live(&p, &q, draft_len, length, 20_000);
         assert!((found.value - wanted).abs() < 0.015, "{found} against {wanted}");
         assert!(found.low < found.value && found.value < found.high && found.high - found.low < 0.05);
+    }
+
+    #[test]
+    fn a_gain_is_the_ratio_of_tokens_per_call_in_a_paired_interval() {
+        // Texts differ widely, drafters by a constant factor: the paired interval knows it exactly.
+        let (new, old): (Vec<Trace>, Vec<Trace>) =
+            (1..30).map(|len| (trace(&vec![1.0; 4 * len]), trace(&vec![0.0; 4 * len]))).unzip();
+        let found = gain(&new, &old, 3, 0);
+        assert_eq!((found.low, found.value, found.high), (4.0, 4.0, 4.0));
     }
 
     #[test]

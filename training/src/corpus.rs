@@ -44,6 +44,8 @@ pub enum CorpusFormat {
     Lines,
     /// One JSON object per line, made into a document by the template.
     Jsonl,
+    /// One JSON object whose `examples` lists objects, each made into a document by the template (BIG-Bench Hard).
+    Examples,
 }
 
 fn separator_default() -> String {
@@ -78,16 +80,15 @@ impl CorpusSettings {
             CorpusFormat::Text => text.split(&self.separator).map(str::to_owned).collect(),
             CorpusFormat::Lines => split_at_single_breaks(&text),
             CorpusFormat::Jsonl => {
-                let template = self.template.as_deref().ok_or_else(|| {
-                    Error::setting("corpus.template", "needed for jsonl, with {field} for each field")
-                })?;
-                let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-                lines
-                    .map(|(index, line)| {
-                        fill_template(template, line)
-                            .map_err(|reason| Error::format(&path, format!("line {}: {reason}", index + 1)))
-                    })
-                    .collect::<Result<_>>()?
+                let lines = text.lines().map(str::to_owned).enumerate();
+                self.fill(&path, "line", lines.filter(|(_, line)| !line.trim().is_empty()))?
+            }
+            CorpusFormat::Examples => {
+                let object: Value =
+                    serde_json::from_str(&text).map_err(|error| Error::format(&path, error.to_string()))?;
+                let list = object["examples"].as_array();
+                let list = list.ok_or_else(|| Error::format(&path, "has no list called examples"))?;
+                self.fill(&path, "example", list.iter().map(Value::to_string).enumerate())?
             }
         };
         let documents = documents.into_iter().map(|text| match &self.strip {
@@ -95,6 +96,19 @@ impl CorpusSettings {
             None => text,
         });
         Ok(documents.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect())
+    }
+
+    /// A document from each object by the template; `kind` and the object's index tell where one is wrong.
+    fn fill(&self, path: &Path, kind: &str, mut objects: impl Iterator<Item = (usize, String)>) -> Result<Vec<String>> {
+        let template = self
+            .template
+            .as_deref()
+            .ok_or_else(|| Error::setting("corpus.template", "needed for objects, with {field} for each field"))?;
+        objects.try_fold(Vec::new(), |mut documents, (index, object)| {
+            let wrong = |reason| Error::format(path, format!("{kind} {}: {reason}", index + 1));
+            documents.push(fill_template(template, &object).map_err(wrong)?);
+            Ok(documents)
+        })
     }
 }
 
@@ -259,6 +273,21 @@ mod tests {
     #[test]
     fn single_breaks_end_documents_and_double_ones_do_not() {
         assert_eq!(split_at_single_breaks("a\n\nb\nc\n\nd"), ["a\n\nb\n", "c\n\nd\n"]);
+    }
+
+    #[test]
+    fn listed_examples_are_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("task.json");
+        std::fs::write(&path, r#"{"examples": [{"input": "1+1", "target": "2"}, {"input": "3"}]}"#).unwrap();
+        let mut corpus = CorpusSettings::text("task.json");
+        corpus.format = CorpusFormat::Examples;
+        corpus.template = Some("{input} is".into());
+        assert_eq!(corpus.documents(folder.path()).unwrap(), ["1+1 is", "3 is"]);
+        corpus.template = Some("{target}".into());
+        assert!(corpus.documents(folder.path()).unwrap_err().to_string().contains("example 2"));
+        std::fs::write(&path, "{}").unwrap();
+        assert!(corpus.documents(folder.path()).is_err());
     }
 
     #[test]

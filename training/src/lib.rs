@@ -10,6 +10,7 @@ pub mod backward;
 pub mod corpus;
 pub mod distill;
 pub mod error;
+pub mod evaluate;
 pub mod folder;
 pub mod import;
 pub mod loss;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use drafthorse_training::{backend, distill, pretrain, recipe, tokenizer};
+use drafthorse_training::{backend, distill, evaluate, import, pretrain, recipe, tokenizer};
 
 /// Trains targets, distils drafters from them and exports both as packs.
 #[derive(Parser)]
@@ -34,10 +34,24 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Read a Hugging Face folder or a llama2.c file and write it as a folder that the other steps take.
+    Import {
+        /// The folder or file.
+        #[arg(long)]
+        from: PathBuf,
+        /// A llama2.c file's tokenizer.bin, or another tokenizer.json.
+        #[arg(long)]
+        tokenizer: Option<PathBuf>,
+        /// The folder to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Train a model on text; goes on from the run's checkpoint if there is one.
     Pretrain(RecipeArguments),
     /// Distil a drafter from its target; goes on from the run's checkpoint if there is one.
     Distill(RecipeArguments),
+    /// Measure drafters against their target on held-out prompts.
+    Evaluate(RecipeArguments),
 }
 
 #[derive(clap::Args)]
@@ -64,6 +78,7 @@ fn main() -> Result<()> {
             let recipe: pretrain::PretrainRecipe = recipe::load(&path, &[])?;
             tokenizer::train(&recipe.corpus, &data, vocab, &out)?;
         }
+        Command::Import { from, tokenizer, out } => import::import(&from, tokenizer.as_deref(), &out, &device)?,
         Command::Pretrain(RecipeArguments { recipe: path, data, out, overrides }) => {
             let recipe = recipe::load(&path, &overrides)?;
             let outcome = pretrain::pretrain(&recipe, &data, &out, &device)?;
@@ -79,6 +94,11 @@ fn main() -> Result<()> {
                 println!("{}", distill::pair::comparison(before, after));
             }
             println!("weights in {}", outcome.best.display());
+        }
+        Command::Evaluate(RecipeArguments { recipe: path, data, out, overrides }) => {
+            let recipe = recipe::load(&path, &overrides)?;
+            evaluate::evaluate(&recipe, &data, &out, &device)?;
+            println!("{}", std::fs::read_to_string(out.join("evaluation.md"))?);
         }
     }
     Ok(())

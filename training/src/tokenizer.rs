@@ -38,6 +38,15 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Tokens of a text that a sequence begins with: what the tokenizer puts before every text comes first.
+    ///
+    /// # Errors
+    /// `Tokenizer`.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, true).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// Text of tokens, special ones included.
     ///
     /// # Errors

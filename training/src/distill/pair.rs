@@ -63,15 +63,13 @@ impl Pair {
     /// What `drafter`, a state of the pair's, is worth on each held-out set.
     pub fn measure(&self, drafter: &Llama, held_out: &[TaskHeldOut], recipe: &DistillRecipe) -> Vec<Measurement> {
         let (settings, lens) = (&recipe.train, &recipe.select.draft_lens);
-        held_out
-            .iter()
-            .filter_map(|set| {
-                let traces =
-                    set.texts.traces(&self.target, drafter, settings.batch_per_pass.max(8), settings.chunk_rows);
-                let summary = summarise(set.texts.mode, &traces, lens, self.cost_ratio(), settings.seed)?;
-                Some(Measurement { task: set.task.clone(), summary })
-            })
-            .collect()
+        let measured = held_out.iter().filter_map(|set| {
+            let rows = settings.batch_per_pass.max(8);
+            let traces = set.texts.traces(&self.target, drafter, rows, settings.chunk_rows);
+            let summary = summarise(set.texts.mode, &traces, lens, self.cost_ratio(), settings.seed)?;
+            Some(Measurement { task: set.task.clone(), summary })
+        });
+        measured.collect()
     }
 }
 
@@ -117,11 +115,7 @@ pub struct Measurement {
 /// A line that sets a drafter's figures against those of the drafter it came from.
 pub fn comparison(before: &Measurement, after: &Measurement) -> String {
     let (old, new) = (&before.summary, &after.summary);
-    let mode = match new.mode {
-        Mode::Greedy => "greedy".to_owned(),
-        Mode::Sampled(temperature) => format!("T = {temperature}"),
-    };
-    let mut line = format!("{}, {mode}: acceptance {} → {}", after.task, old.acceptance, new.acceptance);
+    let mut line = format!("{}, {}: acceptance {} → {}", after.task, new.mode, old.acceptance, new.acceptance);
     for (old, new) in old.block.iter().zip(&new.block) {
         let (from, to) = (old.tokens_per_call.value, new.tokens_per_call.value);
         line.push_str(&format!("; γ {}: {from:.2} → {to:.2} tokens per target call", new.draft_len));

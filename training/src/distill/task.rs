@@ -61,13 +61,13 @@ impl PromptEnd {
         let (prompt, completion) = match self {
             Self::After(mark) => {
                 let Some((before, after)) = document.split_once(mark) else { return Ok(None) };
-                (tokenizer.encode(&format!("{before}{mark}"))?, tokenizer.encode(after)?)
+                (tokenizer.encode_prompt(&format!("{before}{mark}"))?, tokenizer.encode(after)?)
             }
             Self::Tokens([least, most]) => {
                 if *least == 0 || least > most {
                     return Err(Error::setting("prompt.tokens", format!("{least} to {most}: at least 1, in order")));
                 }
-                let mut prompt = tokenizer.encode(document)?;
+                let mut prompt = tokenizer.encode_prompt(document)?;
                 let at = (least + stream.below(most - least + 1)).min(prompt.len());
                 let completion = prompt.split_off(at);
                 (prompt, completion)
@@ -102,7 +102,7 @@ pub fn generic(
     let mut examples = Vec::new();
     for corpus in corpora {
         for document in corpus.documents(data)? {
-            let mut tokens = tokenizer.encode(&document)?;
+            let mut tokens = tokenizer.encode_prompt(&document)?;
             tokens.push(end);
             for window in tokens.chunks(len_max.max(2)).filter(|window| window.len() > 1) {
                 examples.push(Example { prompt: window[..1].to_vec(), completion: window[1..].to_vec() });

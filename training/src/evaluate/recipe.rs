@@ -1,0 +1,133 @@
+//! The recipe of an evaluation.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Score;
+use crate::corpus::CorpusSettings;
+use crate::distill::task::{PromptEnd, TaskSettings};
+use crate::{Error, Result};
+
+/// A recipe of `evaluate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateRecipe {
+    /// Folder of the target, with its `tokenizer.json`.
+    pub target: PathBuf,
+    /// Of every draw.
+    #[serde(default = "seed_default")]
+    pub seed: u64,
+    /// Prompts per task.
+    #[serde(default = "prompts_default")]
+    pub prompts: usize,
+    /// Longest answer in tokens.
+    #[serde(default = "completion_len_max_default")]
+    pub completion_len_max: usize,
+    /// Temperatures of the target; 0 is greedy.
+    #[serde(default = "temperatures_default")]
+    pub temperatures: Vec<f64>,
+    /// Draft lengths to report.
+    #[serde(default = "draft_lens_default")]
+    pub draft_lens: Vec<usize>,
+    /// Texts that are worked on at once.
+    #[serde(default = "batch_rows_default")]
+    pub batch_rows: usize,
+    /// Positions whose logits exist at once.
+    #[serde(default = "chunk_rows_default")]
+    pub chunk_rows: usize,
+    /// Drafters; the first is what the others are compared with.
+    pub drafter: Vec<DrafterSettings>,
+    /// Tasks.
+    pub task: Vec<EvaluateTask>,
+}
+
+/// A drafter to measure.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrafterSettings {
+    /// Its name in tables.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// A task to measure on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateTask {
+    /// Its name in tables.
+    pub name: String,
+    /// Where a document's prompt ends.
+    pub prompt: PromptEnd,
+    /// Documents.
+    pub corpus: CorpusSettings,
+    /// When the target's answer is right, if the data says so.
+    #[serde(default)]
+    pub score: Option<Score>,
+}
+
+impl EvaluateTask {
+    /// The task as `distill` reads it.
+    pub(super) fn texts(&self) -> TaskSettings {
+        TaskSettings { name: self.name.clone(), prompt: self.prompt.clone(), corpus: self.corpus.clone() }
+    }
+}
+
+impl EvaluateRecipe {
+    /// Checks what does not need the models or the data.
+    ///
+    /// # Errors
+    /// `Setting` with the first field that is out of its range.
+    pub fn check(&self) -> Result<()> {
+        for (name, value, max) in [
+            ("prompts", self.prompts, 1 << 20),
+            ("completion_len_max", self.completion_len_max, 1 << 20),
+            ("batch_rows", self.batch_rows, 1 << 16),
+            ("chunk_rows", self.chunk_rows, 1 << 24),
+            ("drafter", self.drafter.len(), 1 << 10),
+            ("task", self.task.len(), 1 << 10),
+            ("temperatures", self.temperatures.len(), 16),
+            ("draft_lens", self.draft_lens.len(), 16),
+        ] {
+            if value == 0 || value > max {
+                return Err(Error::setting(name, format!("{value}: from 1 to {max}")));
+            }
+        }
+        if self.draft_lens.iter().any(|&len| len == 0 || len > 64) {
+            return Err(Error::setting("draft_lens", "from 1 to 64 each"));
+        }
+        match self.temperatures.iter().find(|temperature| !(temperature.is_finite() && **temperature >= 0.0)) {
+            Some(wrong) => Err(Error::setting("temperatures", format!("{wrong}: 0 for greedy, or above"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn seed_default() -> u64 {
+    1
+}
+
+fn prompts_default() -> usize {
+    64
+}
+
+fn completion_len_max_default() -> usize {
+    128
+}
+
+fn temperatures_default() -> Vec<f64> {
+    vec![0.0, 1.0]
+}
+
+fn draft_lens_default() -> Vec<usize> {
+    vec![3, 5, 7]
+}
+
+fn batch_rows_default() -> usize {
+    32
+}
+
+fn chunk_rows_default() -> usize {
+    512
+}
