@@ -15,6 +15,7 @@ mod json;
 mod manifest;
 mod model_files;
 pub mod onnx;
+mod open;
 #[cfg(test)]
 mod properties;
 mod root;
@@ -28,12 +29,13 @@ mod wire;
 pub use assemble::{AssembleOptions, assemble, write_manifest};
 pub use digest::{ChangedFile, OnProgress, Progress, Report, digest_file, model_digest, verify};
 pub use error::{Error, Result};
-pub use folder::{DrafterSource, Folder, FolderKind, OpenOptions, open};
+pub use folder::{DrafterSource, Folder, FolderKind};
 pub use header::Header;
 pub use manifest::{
     Acceptance, Card, DataSet, DrafterRecord, FORMAT_VERSION, FileDigest, Lineage, MANIFEST_FILE, Manifest,
 };
 pub use model_files::{ExternalFile, ModelFiles};
+pub use open::{OpenOptions, open};
 pub use settings::{
     DRAFT_TOKENS_MAX, IoNames, ProviderChoice, SearchDefaults, SessionSettings, Shape, SpeculativeSettings, layer_name,
 };

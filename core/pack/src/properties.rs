@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     IdMap, Manifest, Vocabulary, genai,
-    header::Header,
+    header::{self, Header},
     hugging_face,
     onnx::{
         AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
@@ -153,7 +153,7 @@ fn sound_graph() -> Vec<u8> {
 }
 
 fn scan(bytes: &[u8]) -> Result<Header, u64> {
-    Header::scan(Cursor::new(bytes), bytes.len() as u64).map_err(|error| error.offset)
+    header::scan::header(Cursor::new(bytes), bytes.len() as u64).map_err(|error| error.offset)
 }
 
 #[test]
