@@ -39,6 +39,7 @@ struct Description {
 #[derive(Debug, Serialize)]
 struct Model {
     file: String,
+    /// With its external data.
     bytes: u64,
     weights: BTreeMap<String, u64>,
     cache_layout: &'static str,
@@ -189,7 +190,7 @@ fn write(out: &mut impl Write, description: &Description) -> Result<()> {
 
 fn write_model(out: &mut impl Write, name: &str, model: &Model) -> Result<()> {
     writeln!(out, "\n{STRONG}{name}{STRONG:#}")?;
-    line(out, "file", &format!("{}, {} with its external data", model.file, bytes(model.bytes)))?;
+    line(out, "file", &format!("{}, {}", model.file, bytes(model.bytes)))?;
     let weights: Vec<String> = model.weights.iter().map(|(name, number)| format!("{number} × {name}")).collect();
     line(out, "weights", &weights.join("; "))?;
     let sizes = [
@@ -199,7 +200,7 @@ fn write_model(out: &mut impl Write, name: &str, model: &Model) -> Result<()> {
         ("per head", model.head_len),
         ("hidden", model.hidden_len),
     ];
-    let sizes: Vec<String> = sizes.iter().filter_map(|(name, size)| Some(format!("{} {name}", (*size)?))).collect();
+    let sizes: Vec<String> = sizes.iter().filter_map(|(name, size)| Some(format!("{name} {}", (*size)?))).collect();
     line(out, "sizes", &sizes.join(", "))?;
     let known = |size: Option<usize>| size.map_or_else(|| "not stated".to_owned(), count);
     line(out, "context", &format!("{} tokens", known(model.context_len)))?;
