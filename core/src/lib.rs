@@ -27,6 +27,7 @@ mod accept;
 mod cancel;
 mod combined_drafter;
 mod model_drafter;
+mod constraint;
 mod onnx;
 mod prompt_lookup;
 mod proposal;
@@ -40,6 +41,7 @@ pub use accept::{Acceptance, BlockStep, Rule, TargetRows, accept, is_nearly_best
 pub use cancel::CancelHandle;
 pub use chat::{Chat, ChatTemplate, Content, LocalTime, Message};
 pub use combined_drafter::CombinedDrafter;
+pub use constraint::{Constraint, ConstraintCompiler};
 pub use distribution::Distribution;
 pub use drafter::{DraftSink, DraftSource, Drafter};
 pub use error::{Error, Result};
