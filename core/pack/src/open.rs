@@ -28,7 +28,7 @@ pub struct OpenOptions {
 /// Opens the folder at `path`: finds out its kind, reads what describes it, and checks every file that it names.
 ///
 /// # Errors
-/// Each with the file, the field and the reason: see [`Error`]. Nothing outside the folder, the drafter's folder and the
+/// Each with the file, the field and the reason: see [`Error`](crate::Error). Nothing outside the folder, the drafter's folder and the
 /// allowed roots is opened.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Folder> {
     let mut opened = folder::open_one(path, options.variant.as_deref(), &options.allowed_roots)?;
