@@ -61,3 +61,46 @@ impl<D: Drafter> Drafter for CombinedDrafter<D> {
         self.drafter.cache_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelDrafter;
+    use crate::scripted::{RecordingSink, ScriptedModel};
+
+    fn propose<D: Drafter>(drafter: &mut CombinedDrafter<D>, context: &[TokenId], len_max: usize) -> Vec<TokenId> {
+        let mut sink = RecordingSink::default();
+        drafter.propose(context, len_max, &mut sink).unwrap();
+        sink.tokens
+    }
+
+    #[test]
+    fn the_model_is_left_alone_while_copying_and_catches_up_after() {
+        let model = ScriptedModel::new(10, |tokens, row| row[tokens.len() % 10] = 5.0);
+        let mut drafter = CombinedDrafter::new(PromptLookup::new(2, 4, 64), ModelDrafter::new(model, 10), 3);
+
+        let context = [1, 2, 3];
+        assert_eq!(drafter.source(&context), DraftSource::Model);
+        assert_eq!(propose(&mut drafter, &context, 4), [3, 4, 5, 6]);
+        // Two of them are kept; then the text repeats its beginning.
+        drafter.truncate(5).unwrap();
+        let context = [1, 2, 3, 3, 4, 1, 2, 3];
+        assert_eq!(drafter.source(&context), DraftSource::Lookup);
+        assert_eq!(propose(&mut drafter, &context, 4), [3, 4, 1, 2]);
+        assert_eq!(drafter.drafter().model().tokens(), [1, 2, 3, 3, 4]);
+        // One copied token is kept, then something new: too short a match to copy.
+        drafter.truncate(9).unwrap();
+        let context = [1, 2, 3, 3, 4, 1, 2, 3, 3, 9];
+        assert_eq!(drafter.source(&context), DraftSource::Model);
+        assert_eq!(propose(&mut drafter, &context, 2), [0, 1]);
+        assert_eq!(drafter.drafter().model().tokens(), [1, 2, 3, 3, 4, 1, 2, 3, 3, 9, 0]);
+    }
+
+    #[test]
+    fn a_match_shorter_than_asked_for_is_not_copied() {
+        let model = ScriptedModel::reciting(10, &[7]);
+        let mut drafter = CombinedDrafter::new(PromptLookup::new(2, 4, 64), ModelDrafter::new(model, 10), 3);
+        assert_eq!(propose(&mut drafter, &[1, 2, 5, 1, 2], 1), [7]);
+        assert_eq!(propose(&mut drafter, &[1, 2, 5, 1, 2, 5], 1), [1]);
+    }
+}

@@ -123,3 +123,85 @@ impl<M: Model> Drafter for ModelDrafter<M> {
         self.model.cache_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{RecordingSink, ScriptedModel};
+
+    fn propose<M: Model>(drafter: &mut ModelDrafter<M>, context: &[TokenId], len_max: usize) -> Vec<TokenId> {
+        let mut sink = RecordingSink::default();
+        drafter.propose(context, len_max, &mut sink).unwrap();
+        sink.tokens
+    }
+
+    /// Says the successor of the last token, so that a wrong cache shows.
+    fn counting(vocab_len: usize) -> ScriptedModel {
+        ScriptedModel::new(vocab_len, |tokens, row| {
+            let sum: u32 = tokens.iter().sum();
+            row[sum as usize % row.len()] = 1.0;
+        })
+    }
+
+    #[test]
+    fn feeds_what_is_new_after_full_and_partial_acceptance() {
+        let mut drafter = ModelDrafter::new(counting(50), 50);
+        let draft = propose(&mut drafter, &[1, 2, 3], 3);
+        assert_eq!(draft, [6, 12, 24]);
+        assert_eq!(drafter.model().tokens(), [1, 2, 3, 6, 12]);
+
+        // All accepted and a bonus: the last drafted token and the bonus are new.
+        let context = [1, 2, 3, 6, 12, 24, 7];
+        drafter.truncate(6).unwrap();
+        assert_eq!(propose(&mut drafter, &context, 2), [5, 10]);
+        assert_eq!(drafter.model().passes(), [3, 1, 1, 2, 1]);
+
+        // One accepted, one corrected: only the correction is new.
+        let context = [1, 2, 3, 6, 12, 24, 7, 5, 9];
+        drafter.truncate(8).unwrap();
+        assert_eq!(propose(&mut drafter, &context, 1), [19]);
+        assert_eq!(drafter.model().passes(), [3, 1, 1, 2, 1, 1]);
+        assert_eq!(drafter.model().tokens(), context);
+
+        // Asked again without anything new, it feeds the anchor once more.
+        assert_eq!(propose(&mut drafter, &context, 1), [19]);
+        assert_eq!(drafter.model().tokens(), context);
+    }
+
+    #[test]
+    fn a_full_drafter_drafts_less_and_then_nothing() {
+        let mut drafter = ModelDrafter::new(counting(50).with_context_len_max(4), 50);
+        assert_eq!(propose(&mut drafter, &[1, 2, 3], 5).len(), 2);
+        drafter.truncate(3).unwrap();
+        assert!(propose(&mut drafter, &[1, 2, 3, 4, 5], 5).is_empty());
+        assert!(propose(&mut drafter, &[], 5).is_empty());
+    }
+
+    #[test]
+    fn rows_arrive_in_the_targets_ids() {
+        let script = |_: &[TokenId], row: &mut [f32]| (0..).zip(row).for_each(|(i, x)| *x = i as f32);
+        let sink = |drafter: &mut ModelDrafter<ScriptedModel>| {
+            let mut sink = RecordingSink::default();
+            drafter.propose(&[1], 2, &mut sink).unwrap();
+            sink
+        };
+        const NO: f32 = f32::NEG_INFINITY;
+        let wide = sink(&mut ModelDrafter::new(ScriptedModel::new(6, script), 4));
+        assert_eq!((&wide.rows[1][..], &wide.tokens[..]), (&[0.0, 1.0, 2.0, 3.0][..], &[3, 3][..]));
+        let narrow = sink(&mut ModelDrafter::new(ScriptedModel::new(3, script), 5));
+        assert_eq!(narrow.rows[1], [0.0, 1.0, 2.0, NO, NO]);
+        // Three kept tokens and one padded column.
+        let ids = vec![4, 0, 2];
+        let mut trimmed = ModelDrafter::with_ids(ScriptedModel::new(4, script), ids, 5).unwrap();
+        let trimmed = sink(&mut trimmed);
+        assert_eq!((&trimmed.rows[1][..], &trimmed.tokens[..]), (&[1.0, NO, 2.0, NO, 0.0][..], &[2, 2][..]));
+    }
+
+    #[test]
+    fn impossible_id_maps_are_refused() {
+        for (ids, why) in [(vec![0, 9], "the target has 5"), (vec![1, 1], "earlier column"), (vec![0; 5], "5 ids")] {
+            let error = ModelDrafter::with_ids(counting(4), ids, 5).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

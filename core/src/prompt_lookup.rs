@@ -144,3 +144,77 @@ impl Drafter for PromptLookup {
         if self.find(context).is_some() { DraftSource::Lookup } else { DraftSource::Nothing }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scripted::RecordingSink;
+
+    fn propose(lookup: &mut PromptLookup, context: &[TokenId], len_max: usize) -> Vec<TokenId> {
+        let mut sink = RecordingSink::default();
+        lookup.propose(context, len_max, &mut sink).unwrap();
+        sink.tokens
+    }
+
+    /// The definition: the longest agreement, the latest among equals.
+    fn reference(context: &[TokenId], ngram_min: usize, ngram_max: usize) -> Option<Match> {
+        let end = context.len();
+        (1..end)
+            .filter_map(|next| {
+                let len =
+                    (0..next.min(ngram_max)).take_while(|&i| context[next - 1 - i] == context[end - 1 - i]).count();
+                (len >= ngram_min).then_some(Match { len, next })
+            })
+            .max_by_key(|found| (found.len, found.next))
+    }
+
+    #[test]
+    fn the_longest_match_wins_and_then_the_latest() {
+        let mut lookup = PromptLookup::new(2, 8, 64);
+        //             0  1  2  3  4  5  6  7  8  9 10 11 12
+        let context = [1, 2, 3, 7, 2, 3, 8, 2, 3, 9, 1, 2, 3];
+        assert_eq!(lookup.find(&context), Some(Match { len: 3, next: 3 }));
+        assert_eq!(propose(&mut lookup, &context, 4), [7, 2, 3, 8]);
+        assert_eq!(lookup.find(&context[..9]), Some(Match { len: 2, next: 6 }));
+        assert_eq!(lookup.find(&context[..3]), None);
+        assert_eq!(lookup.find(&[]), None);
+    }
+
+    #[test]
+    fn a_copy_past_the_end_goes_on_repeating() {
+        let mut lookup = PromptLookup::new(2, 8, 64);
+        assert_eq!(propose(&mut lookup, &[5, 1, 2, 3, 1, 2, 3, 1, 2], 7), [3, 1, 2, 3, 1, 2, 3]);
+        assert_eq!(propose(&mut PromptLookup::new(2, 4, 8), &[4, 4, 4], 3), [4, 4, 4]);
+    }
+
+    #[test]
+    fn a_sink_that_has_enough_ends_the_copy() {
+        let mut sink = RecordingSink { wanted: 2, ..RecordingSink::default() };
+        PromptLookup::new(2, 4, 8).propose(&[1, 2, 3, 4, 1, 2], 9, &mut sink).unwrap();
+        assert_eq!(sink.tokens, [3, 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_the_definition_finds_after_any_growth_and_truncation(
+            steps in prop::collection::vec((prop::collection::vec(0_u32..4, 0..12), 0_usize..20), 1..8),
+            ngram_min in 2_usize..4,
+            ngram_more in 0_usize..4,
+        ) {
+            let ngram_max = ngram_min + ngram_more;
+            let mut lookup = PromptLookup::new(ngram_min, ngram_max, 16);
+            let mut context = Vec::new();
+            for (tokens, keep) in steps {
+                context.extend(tokens);
+                prop_assert_eq!(lookup.find(&context), reference(&context, ngram_min, ngram_max));
+                context.truncate(keep);
+                lookup.truncate(keep).unwrap();
+            }
+            // Truncated to nothing, the index is that of a new lookup.
+            lookup.truncate(0).unwrap();
+            prop_assert!(lookup.heads.iter().all(|&head| head == 0) && lookup.links.is_empty());
+        }
+    }
+}

@@ -182,3 +182,36 @@ impl fmt::Debug for ScriptedDrafter {
         f.debug_struct("ScriptedDrafter").field("truncations", &self.truncations).finish()
     }
 }
+
+/// A sink that takes the likeliest token of every row, and whatever is offered, up to a number.
+#[derive(Debug)]
+pub struct RecordingSink {
+    /// What was taken.
+    pub tokens: Vec<TokenId>,
+    /// The rows that were offered.
+    pub rows: Vec<Vec<f32>>,
+    /// Most tokens taken.
+    pub wanted: usize,
+}
+
+impl Default for RecordingSink {
+    fn default() -> Self {
+        Self { tokens: Vec::new(), rows: Vec::new(), wanted: usize::MAX }
+    }
+}
+
+impl DraftSink for RecordingSink {
+    fn offer_logits(&mut self, row: &[f32]) -> Result<Option<TokenId>> {
+        let best = (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+        self.rows.push(row.to_vec());
+        Ok(self.offer_token(best as TokenId)?.then_some(best as TokenId))
+    }
+
+    fn offer_token(&mut self, token: TokenId) -> Result<bool> {
+        let wanted = self.tokens.len() < self.wanted;
+        if wanted {
+            self.tokens.push(token);
+        }
+        Ok(wanted)
+    }
+}

@@ -1,0 +1,375 @@
+//! How many tokens to draft next, from measured costs and observed acceptance.
+
+use crate::acceptance_record::AcceptanceRecord;
+use crate::{CostProfile, DRAFT_LEN_MAX, DraftLength, DraftSource, Passthrough};
+
+/// What the next round is to draft.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DraftChoice {
+    /// Most tokens to draft; 0 is a plain step.
+    pub len: usize,
+    /// Why nothing is drafted, where `len` is 0.
+    pub passthrough: Option<Passthrough>,
+}
+
+/// Chooses draft lengths, round by round, for a session.
+///
+/// Fixed lengths are kept wherever limits allow. An adaptive length is the one with the most tokens per unit of time,
+/// by the profile's costs and the running acceptance of every draft position; the choice moves only for a gain worth
+/// having. Where none pays, single tokens are still tried now and then, paid for by the plain steps in between, so that
+/// speculation that cannot win costs at most [`LOSS_SHARE`] of the plain time, and one plain step more at the start.
+#[derive(Clone, Debug)]
+pub struct DraftLengthController {
+    mode: DraftLength,
+    /// v(0..): index is rows; `[DRAFT_LEN_MAX + 2]`.
+    verify_cost: [f64; DRAFT_LEN_MAX + 2],
+    model: Source,
+    lookup: Source,
+    /// Plain steps that drafting has earned and may lose again.
+    credit: f64,
+    /// Plain steps since something was last drafted.
+    plain_rounds: usize,
+}
+
+/// One origin of proposals.
+#[derive(Clone, Debug)]
+struct Source {
+    record: AcceptanceRecord,
+    /// c: a drafted token in plain steps.
+    draft_cost: f64,
+    /// The length in force.
+    len: usize,
+}
+
+/// Share of the plain time that trying drafts may cost where none pays.
+pub const LOSS_SHARE: f64 = 0.015;
+
+/// Plain steps that may be lost before anything was gained.
+const CREDIT_START: f64 = 1.0;
+
+/// Most plain steps that gains are remembered for: what a text that turns unpredictable may cost.
+const CREDIT_MAX: f64 = 4.0;
+
+/// A length in force is left for one that is faster by this share.
+const HYSTERESIS: f64 = 0.02;
+
+/// Chance that a drafted token is accepted, before anything is known.
+const ACCEPTANCE_PRIOR: f64 = 0.7;
+
+impl DraftLengthController {
+    /// A controller for models that cost as `profile` says. `acceptance` is the drafter's known acceptance per token
+    /// (a pack's card), if there is one.
+    pub fn new(mode: DraftLength, profile: &CostProfile, acceptance: Option<f64>) -> Self {
+        let prior = acceptance.filter(|a| a.is_finite()).unwrap_or(ACCEPTANCE_PRIOR).clamp(0.0, 1.0);
+        let source = |prior, draft_cost| Source { record: AcceptanceRecord::new(prior), draft_cost, len: 0 };
+        Self {
+            mode,
+            verify_cost: std::array::from_fn(|rows| profile.verify_cost(rows.max(1))),
+            model: source(prior, profile.draft_cost()),
+            lookup: source(ACCEPTANCE_PRIOR, 0.0),
+            credit: CREDIT_START,
+            plain_rounds: 0,
+        }
+    }
+
+    /// Changes the mode and keeps what was learnt, for the session's next generation.
+    pub fn set_mode(&mut self, mode: DraftLength) {
+        self.mode = mode;
+    }
+
+    /// The next round's draft, which comes from `source` and may not be longer than `limit`: one less than the tokens
+    /// left and than the context left.
+    pub fn choose(&mut self, source: DraftSource, limit: usize) -> DraftChoice {
+        let (DraftLength::Fixed(len) | DraftLength::Adaptive(len)) = self.mode;
+        let len_max = len.min(limit).min(DRAFT_LEN_MAX);
+        if len == 0 {
+            return DraftChoice::nothing(Passthrough::Off);
+        }
+        if limit == 0 {
+            return DraftChoice::nothing(Passthrough::OneTokenLeft);
+        }
+        let Some(index) = Which::of(source) else { return DraftChoice::nothing(Passthrough::NothingToPropose) };
+        match self.mode {
+            DraftLength::Fixed(_) => DraftChoice { len: len_max, passthrough: None },
+            DraftLength::Adaptive(len) => self.adapt(index, len.min(DRAFT_LEN_MAX), len_max),
+        }
+    }
+
+    /// Takes note of a round that drafted `drafted` tokens from `source`, of which `accepted` stayed.
+    pub fn observe(&mut self, source: DraftSource, drafted: usize, accepted: usize) {
+        let Some(which) = Which::of(source).filter(|_| drafted > 0) else {
+            self.plain_rounds += 1;
+            if self.credit < CREDIT_START {
+                self.credit += LOSS_SHARE;
+            }
+            return;
+        };
+        let cost = self.round_cost(which, drafted.min(DRAFT_LEN_MAX));
+        let gained = (1 + accepted) as f64 - cost;
+        self.credit = (self.credit + gained).min(CREDIT_MAX);
+        self.plain_rounds = 0;
+        self.source_mut(which).record.observe(drafted, accepted);
+    }
+
+    /// Estimated chance that the token at draft position `position` (from 0) is accepted if those before it are.
+    pub fn acceptance(&self, source: DraftSource, position: usize) -> f64 {
+        Which::of(source).map_or(0.0, |which| self.source(which).record.acceptance(position))
+    }
+
+    /// The length in force is judged without the limit, so that the end of a text does not change it.
+    fn adapt(&mut self, which: Which, len_asked: usize, len_max: usize) -> DraftChoice {
+        let speeds = self.speeds(which);
+        let best = fastest(&speeds[..=len_asked]);
+        let source = self.source_mut(which);
+        let current = source.len.min(len_asked);
+        source.len = if speeds[best] > speeds[current] * (1.0 + HYSTERESIS) { best } else { current };
+        let wanted = source.len.min(len_max);
+
+        let affordable = (0..=wanted).rev().find(|&len| self.round_cost(which, len) - 1.0 <= self.credit);
+        match affordable.filter(|&len| len > 0) {
+            Some(len) => DraftChoice { len, passthrough: None },
+            None if self.may_try(which) => DraftChoice { len: 1, passthrough: None },
+            None if wanted > 0 => DraftChoice::nothing(Passthrough::TooManyRejections),
+            None => DraftChoice::nothing(Passthrough::DoesNotPay {
+                acceptance: self.source(which).record.acceptance(0),
+                cost: self.round_cost(which, 1) - 1.0,
+            }),
+        }
+    }
+
+    /// Expected tokens per plain step's time, by draft length.
+    fn speeds(&self, which: Which) -> [f64; DRAFT_LEN_MAX + 1] {
+        let (mut reach, mut tokens) = (1.0, 0.0);
+        std::array::from_fn(|len| {
+            tokens += reach;
+            reach *= self.source(which).record.acceptance(len);
+            tokens / self.round_cost(which, len)
+        })
+    }
+
+    /// c·γ + v(γ+1).
+    fn round_cost(&self, which: Which, len: usize) -> f64 {
+        self.source(which).draft_cost * len as f64 + self.verify_cost[len + 1]
+    }
+
+    /// True if the plain steps since the last draft have paid for trying a single token.
+    fn may_try(&self, which: Which) -> bool {
+        let loss = self.round_cost(which, 1) - 1.0;
+        self.credit >= loss && self.plain_rounds as f64 * LOSS_SHARE >= loss
+    }
+
+    fn source(&self, which: Which) -> &Source {
+        match which {
+            Which::Model => &self.model,
+            Which::Lookup => &self.lookup,
+        }
+    }
+
+    fn source_mut(&mut self, which: Which) -> &mut Source {
+        match which {
+            Which::Model => &mut self.model,
+            Which::Lookup => &mut self.lookup,
+        }
+    }
+}
+
+impl DraftChoice {
+    fn nothing(reason: Passthrough) -> Self {
+        Self { len: 0, passthrough: Some(reason) }
+    }
+}
+
+/// A source that proposes.
+#[derive(Clone, Copy)]
+enum Which {
+    Model,
+    Lookup,
+}
+
+impl Which {
+    fn of(source: DraftSource) -> Option<Self> {
+        match source {
+            DraftSource::Model => Some(Self::Model),
+            DraftSource::Lookup => Some(Self::Lookup),
+            DraftSource::Nothing => None,
+        }
+    }
+}
+
+/// The shortest of the fastest lengths. Every length is looked at: the marginal rule (draft on while the next token's
+/// chance per cost exceeds the speed so far) stops at the first step of a cost that rises in steps, as int4 kernels'
+/// does, and agrees with this where costs are convex.
+fn fastest(speeds: &[f64]) -> usize {
+    (0..speeds.len()).fold(0, |best, len| if speeds[len] > speeds[best] { len } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::speedup;
+    use crate::{Purpose, Random};
+
+    /// A profile with `c` per drafted token and `d` per verified row beyond the first.
+    fn profile(c: f64, d: f64) -> CostProfile {
+        CostProfile::new(vec![(1, 1.0), (17, 1.0 + 16.0 * d)], Some(c))
+    }
+
+    struct Run {
+        cost: f64,
+        tokens: f64,
+        lens: Vec<usize>,
+    }
+
+    impl Run {
+        fn speed(&self) -> f64 {
+            self.tokens / self.cost
+        }
+    }
+
+    /// Generates `tokens` tokens where draft position `i` of round `r` is accepted with chance `acceptance(t, i)`, t the
+    /// tokens so far.
+    fn run(
+        controller: &mut DraftLengthController,
+        profile: &CostProfile,
+        tokens: usize,
+        seed: u64,
+        acceptance: impl Fn(usize, usize) -> f64,
+    ) -> Run {
+        let random = Random::new(seed);
+        let mut run = Run { cost: 0.0, tokens: 0.0, lens: Vec::new() };
+        let mut emitted = 0;
+        while emitted < tokens {
+            let choice = controller.choose(DraftSource::Model, tokens - emitted - 1);
+            assert_eq!(choice.len == 0, choice.passthrough.is_some());
+            let kept = |i: &usize| random.uniform(run.lens.len(), Purpose::Accept, *i) < acceptance(emitted, *i);
+            let accepted = (0..choice.len).take_while(kept).count();
+            controller.observe(DraftSource::Model, choice.len, accepted);
+            run.cost += profile.draft_cost() * choice.len as f64 + profile.verify_cost(choice.len + 1);
+            run.lens.push(choice.len);
+            emitted += accepted + 1;
+        }
+        run.tokens = emitted as f64;
+        run
+    }
+
+    fn adaptive(profile: &CostProfile) -> DraftLengthController {
+        DraftLengthController::new(DraftLength::Adaptive(DRAFT_LEN_MAX), profile, None)
+    }
+
+    #[test]
+    fn the_table_of_best_lengths() {
+        // Best draft length at (c, α) and its speed-up with free verification, from the specification.
+        let table = [
+            (0.02, [(4, 1.79), (6, 2.17), (8, 2.76), (11, 3.82)]),
+            (0.05, [(3, 1.63), (4, 1.92), (6, 2.35), (8, 3.09)]),
+            (0.10, [(2, 1.46), (3, 1.67), (4, 1.98), (6, 2.47)]),
+            (0.20, [(1, 1.25), (2, 1.40), (3, 1.58), (4, 1.87)]),
+            (0.30, [(1, 1.15), (1, 1.23), (2, 1.37), (3, 1.55)]),
+        ];
+        for (c, row) in table {
+            for ((len, speed), acceptance) in row.into_iter().zip([0.5, 0.6, 0.7, 0.8]) {
+                let controller =
+                    DraftLengthController::new(DraftLength::Adaptive(16), &profile(c, 0.0), Some(acceptance));
+                let speeds = controller.speeds(Which::Model);
+                assert_eq!(fastest(&speeds), len, "c {c}, α {acceptance}");
+                assert_eq!(marginal(&speeds, acceptance, c, 0.0), len, "c {c}, α {acceptance}");
+                assert!((speeds[len] - speed).abs() < 0.0051, "c {c}, α {acceptance}: {}", speeds[len]);
+                // A verified row that costs d moves the table to c + d.
+                let rows =
+                    DraftLengthController::new(DraftLength::Adaptive(16), &profile(0.01, c - 0.01), Some(acceptance));
+                assert_eq!(fastest(&rows.speeds(Which::Model)), len);
+            }
+        }
+    }
+
+    /// The marginal rule, word for word.
+    fn marginal(speeds: &[f64], acceptance: f64, c: f64, d: f64) -> usize {
+        let mut len = 0;
+        while len + 1 < speeds.len() && acceptance.powi(len as i32 + 1) / (c + d) > speeds[len] {
+            len += 1;
+        }
+        len
+    }
+
+    #[test]
+    fn a_cost_in_steps_is_looked_past() {
+        // The second row costs much, the next six nothing: one drafted token loses, seven win.
+        let profile = CostProfile::new(vec![(1, 1.0), (2, 1.9), (8, 1.9), (9, 4.0)], Some(0.02));
+        let controller = DraftLengthController::new(DraftLength::Adaptive(16), &profile, Some(0.8));
+        let speeds = controller.speeds(Which::Model);
+        assert!(speeds[1] < 1.0 && speeds[7] > 1.5, "{speeds:?}");
+        assert_eq!(fastest(&speeds), 7);
+    }
+
+    #[test]
+    fn hopeless_speculation_costs_at_most_three_per_cent() {
+        for (c, d) in [(0.05, 0.02), (0.1, 0.1), (0.3, 0.2), (0.9, 0.5), (0.02, 0.0)] {
+            for tokens in [96, 256, 2000] {
+                let profile = profile(c, d);
+                let run = run(&mut adaptive(&profile), &profile, tokens, 3, |_, _| 0.0);
+                let loss = run.cost / run.tokens - 1.0;
+                assert!(loss <= 0.03, "c {c}, d {d}, {tokens} tokens: {:.1} % lost", loss * 100.0);
+            }
+        }
+    }
+
+    #[test]
+    fn steady_acceptance_reaches_nine_tenths_of_the_best_speed() {
+        for (c, d) in [(0.02, 0.01), (0.05, 0.05), (0.1, 0.02), (0.2, 0.1)] {
+            for acceptance in [0.1, 0.3, 0.5, 0.7, 0.8, 0.9] {
+                let profile = profile(c, d);
+                let run = run(&mut adaptive(&profile), &profile, 3000, 17, |_, _| acceptance);
+                let best = (0..=DRAFT_LEN_MAX)
+                    .map(|len| speedup(acceptance, len, c, profile.verify_cost(len + 1), 0.0))
+                    .fold(0.0, f64::max);
+                assert!(run.speed() > 0.9 * best, "c {c}, d {d}, α {acceptance}: {} of {best}", run.speed());
+            }
+        }
+    }
+
+    #[test]
+    fn the_choice_settles_and_comes_back_when_the_text_changes() {
+        let profile = profile(0.1, 0.05);
+        let mut controller = adaptive(&profile);
+        let steady = run(&mut controller, &profile, 2000, 5, |_, _| 0.7);
+        let changes = steady.lens.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(changes < steady.lens.len() / 10, "{changes} changes in {} rounds", steady.lens.len());
+
+        let hopeless = run(&mut controller, &profile, 600, 6, |_, _| 0.0);
+        assert!(hopeless.cost / hopeless.tokens < 1.03, "{}", hopeless.cost / hopeless.tokens);
+        assert!(hopeless.lens.iter().rev().take(200).filter(|&&len| len == 0).count() > 170);
+        let again = run(&mut controller, &profile, 1500, 7, |_, _| 0.8);
+        assert!(again.lens.iter().rev().skip(2).take(50).all(|&len| len >= 2), "{:?}", again.lens);
+    }
+
+    #[test]
+    fn limits_and_reasons() {
+        let profile = profile(0.1, 0.0);
+        let mut controller = DraftLengthController::new(DraftLength::Fixed(5), &profile, None);
+        assert_eq!(controller.choose(DraftSource::Model, 9), DraftChoice { len: 5, passthrough: None });
+        assert_eq!(controller.choose(DraftSource::Model, 3).len, 3);
+        assert_eq!(controller.choose(DraftSource::Model, 0).passthrough, Some(Passthrough::OneTokenLeft));
+        assert_eq!(controller.choose(DraftSource::Nothing, 9).passthrough, Some(Passthrough::NothingToPropose));
+        controller.set_mode(DraftLength::Fixed(0));
+        assert_eq!(controller.choose(DraftSource::Model, 9).passthrough, Some(Passthrough::Off));
+
+        let mut costly = DraftLengthController::new(DraftLength::Adaptive(8), &self::profile(0.9, 0.3), Some(0.5));
+        let reason = costly.choose(DraftSource::Model, 9).passthrough;
+        let Some(Passthrough::DoesNotPay { acceptance, cost }) = reason else { panic!("{reason:?}") };
+        assert!((acceptance - 0.5).abs() < 1e-12 && (cost - 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_copy_is_judged_by_its_own_record_and_cost() {
+        let profile = profile(0.5, 0.02);
+        let mut controller = adaptive(&profile);
+        for _ in 0..60 {
+            controller.observe(DraftSource::Model, 2, 0);
+            controller.observe(DraftSource::Lookup, 8, 8);
+        }
+        assert_eq!(controller.choose(DraftSource::Model, 99).len, 0);
+        assert!(controller.choose(DraftSource::Lookup, 99).len >= 8);
+        assert!(controller.acceptance(DraftSource::Lookup, 0) > 0.9);
+        assert_eq!(controller.acceptance(DraftSource::Nothing, 0), 0.0);
+    }
+}
