@@ -11,6 +11,7 @@ pub mod corpus;
 pub mod distill;
 pub mod error;
 pub mod evaluate;
+pub mod export;
 pub mod folder;
 pub mod import;
 pub mod loss;

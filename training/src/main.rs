@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use drafthorse_training::{backend, distill, evaluate, import, pretrain, recipe, tokenizer};
+use drafthorse_training::{backend, distill, evaluate, export, import, pretrain, recipe, tokenizer};
 
 /// Trains targets, distils drafters from them and exports both as packs.
 #[derive(Parser)]
@@ -48,6 +48,8 @@ enum Command {
     },
     /// Train a model on text; goes on from the run's checkpoint if there is one.
     Pretrain(RecipeArguments),
+    /// Write target and drafter as a pack, after comparing exported with trained logits.
+    Export(RecipeArguments),
     /// Distil a drafter from its target; goes on from the run's checkpoint if there is one.
     Distill(RecipeArguments),
     /// Measure drafters against their target on held-out prompts.
@@ -62,7 +64,7 @@ struct RecipeArguments {
     /// Folder that the corpora's paths are relative to.
     #[arg(long)]
     data: PathBuf,
-    /// The run's folder: run.toml, metrics.jsonl, checkpoint/.
+    /// The run's folder (run.toml, metrics.jsonl, checkpoint/), or the pack's.
     #[arg(long)]
     out: PathBuf,
     /// Overrides of the recipe, as train.steps=100.
@@ -86,6 +88,18 @@ fn main() -> Result<()> {
                 println!("{corpus}: {loss:.4} nats per token");
             }
             println!("weights in {}", outcome.checkpoint.display());
+        }
+        Command::Export(RecipeArguments { recipe: path, data, out, overrides }) => {
+            let recipe = recipe::load(&path, &overrides)?;
+            let outcome = export::export(&recipe, &data, &out, &device)?;
+            for row in outcome.parity {
+                let same = 100.0 * row.argmax_agreement;
+                println!(
+                    "{} {:?}: rms {:.5}, worst {:.4}, same likeliest token {same:.1} %",
+                    row.model, row.precision, row.rms, row.worst
+                );
+            }
+            println!("{} bytes in {}", outcome.bytes, out.display());
         }
         Command::Distill(RecipeArguments { recipe: path, data, out, overrides }) => {
             let recipe = recipe::load(&path, &overrides)?;

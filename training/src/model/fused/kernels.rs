@@ -149,6 +149,7 @@ impl Rotate {
     }
 }
 
+#[inline(always)]
 fn rotate(from: &[f32], to: &mut [f32], cos: &[f32], sin: &[f32], direction: f32) {
     let (first, second) = from.split_at(cos.len());
     let (low, high) = to.split_at_mut(cos.len());
@@ -184,11 +185,13 @@ fn sum(x: &[f32]) -> f32 {
     rest + lanes.iter().sum::<f32>()
 }
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// eˣ to 2·10⁻⁷ relative, without branches or calls. Saturates outside [−87, 88]; NaN stays NaN.
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: adding it rounds to an integer
     let clamped = if x > 88.0 { 88.0 } else { x };

@@ -1,0 +1,317 @@
+//! Writes a trained target and its drafter as a pack: graphs, tokenizer, lineage, card and digests.
+//!
+//! Nothing appears at the pack's place before the exported graphs have computed what the trained models do.
+
+mod card;
+mod decoder;
+mod parity;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use drafthorse_graph::folder::{DRAFTER_FILE, GraphFile, SpecialTokens, TARGET_FILE, genai_config, write_json};
+use drafthorse_graph::{DecoderConfig, GraphOptions, Layout, Precision, WeightFormat, Weights, write_model};
+use drafthorse_pack::{Acceptance, Card, DataSet, DrafterRecord, IdMap, Lineage, Manifest, write_manifest};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use parity::{Parity, ParityText};
+
+use crate::corpus::CorpusSettings;
+use crate::error::IoContext;
+use crate::import::hugging_face;
+use crate::model::Llama;
+use crate::tokenizer::{END_OF_TEXT, Tokenizer};
+use crate::{Error, Result, folder};
+
+/// A recipe of `export`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportRecipe {
+    /// Folder of the target: `config.json`, weights, `tokenizer.json`.
+    pub target: PathBuf,
+    /// Folder of the drafter; none writes the target alone.
+    #[serde(default)]
+    pub drafter: Option<PathBuf>,
+    /// Format of the target's weights.
+    pub target_precision: PrecisionName,
+    /// Format of the drafter's weights.
+    #[serde(default)]
+    pub drafter_precision: PrecisionName,
+    /// How the KV cache goes in and out.
+    #[serde(default)]
+    pub layout: LayoutName,
+    /// Proposed tokens per round that the pack suggests, 1 to 16.
+    #[serde(default = "draft_len_default")]
+    pub draft_len: usize,
+    /// Jinja template of a conversation, if the target was trained on some.
+    #[serde(default)]
+    pub chat_template: Option<String>,
+    /// Real text for the parity gate.
+    pub parity: CorpusSettings,
+    /// JSON file with a list of acceptance records as the evaluator writes them.
+    #[serde(default)]
+    pub acceptance: Option<PathBuf>,
+    /// For people.
+    pub card: Card,
+    /// Data that both models were trained on.
+    #[serde(default)]
+    pub data: Vec<DataSet>,
+    /// Losses that the drafter was trained with, in order.
+    #[serde(default)]
+    pub losses: Vec<String>,
+}
+
+/// Formats that can be exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrecisionName {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// 16-bit floats throughout.
+    Fp16,
+    /// 8-bit weights in blocks of 32.
+    Int8,
+    /// 4-bit weights in blocks of 32.
+    Int4,
+    /// 4-bit layers; head and embedding in 8 bits.
+    Int4Int8,
+}
+
+/// Cache layouts that can be exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayoutName {
+    /// GroupQueryAttention over buffers of fixed capacity.
+    #[default]
+    Shared,
+    /// Standard operators; the cache grows.
+    Growing,
+}
+
+fn draft_len_default() -> usize {
+    4
+}
+
+impl PrecisionName {
+    fn precision(self) -> Precision {
+        let eight = WeightFormat::Int8 { block: 32 };
+        match self {
+            Self::Fp32 => Precision::FP32,
+            Self::Fp16 => Precision::FP16,
+            Self::Int8 => Precision::INT8,
+            Self::Int4 => Precision::INT4,
+            Self::Int4Int8 => Precision { head: eight, embedding: eight, ..Precision::INT4 },
+        }
+    }
+}
+
+impl LayoutName {
+    fn layout(self) -> Layout {
+        match self {
+            Self::Shared => Layout::Shared,
+            Self::Growing => Layout::Growing { position_ids: false },
+        }
+    }
+}
+
+/// A model on its way out.
+struct Part {
+    name: &'static str,
+    file: &'static str,
+    model: Llama,
+    config: DecoderConfig,
+    weights: Weights,
+    options: GraphOptions,
+    precision: PrecisionName,
+}
+
+impl Part {
+    fn load(
+        name: &'static str,
+        file: &'static str,
+        from: &Path,
+        precision: PrecisionName,
+        layout: LayoutName,
+        device: &Device,
+    ) -> Result<Self> {
+        let model = hugging_face::load(from, device)?;
+        let (config, weights) = decoder::decoder(&model)?;
+        let options = GraphOptions::new(layout.layout(), precision.precision());
+        Ok(Self { name, file, model, config, weights, options, precision })
+    }
+
+    fn graph_file(&self) -> GraphFile<'_> {
+        GraphFile { file_name: self.file, config: &self.config, options: &self.options }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct ExportOutcome {
+    /// Agreement of each exported graph with its model: target, then drafter.
+    pub parity: Vec<Parity>,
+    /// Bytes of the pack.
+    pub bytes: u64,
+}
+
+/// Writes the pack at `out`, replacing what was there as a whole.
+///
+/// # Errors
+/// `Parity` if an exported graph strays from its model, `Mismatch` if the two models do not share a vocabulary, `Graph`
+/// or `Io`; `out` is then as it was.
+pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -> Result<ExportOutcome> {
+    let tokenizer_file = recipe.target.join("tokenizer.json");
+    let tokenizer = Tokenizer::open(&tokenizer_file)?;
+    let target = Part::load("target", TARGET_FILE, &recipe.target, recipe.target_precision, recipe.layout, device)?;
+    let drafter = match &recipe.drafter {
+        Some(from) => {
+            let part = Part::load("drafter", DRAFTER_FILE, from, recipe.drafter_precision, recipe.layout, device)?;
+            check_pair(recipe, &target.model, &part.model)?;
+            Some(part)
+        }
+        None => None,
+    };
+    let texts = parity::texts(&recipe.parity, data, &tokenizer, &target.model)?;
+    let mut outcome = ExportOutcome { parity: Vec::new(), bytes: 0 };
+    folder::replace(out, |folder| {
+        for part in [Some(&target), drafter.as_ref()].into_iter().flatten() {
+            let path = folder.join(part.file);
+            write_model(&path, &part.config, &part.weights, &part.options).map_err(graph)?;
+            outcome.parity.push(parity::check(part.name, part.precision, &part.model, &path, &texts)?);
+        }
+        write_settings(recipe, folder, &target, drafter.as_ref())?;
+        let to = folder.join("tokenizer.json");
+        std::fs::copy(&tokenizer_file, &to).at(&to)?;
+        write_tokenizer_config(recipe, folder)?;
+        let manifest = manifest(recipe, &target, drafter.as_ref(), &outcome.parity)?;
+        let readme = folder.join("README.md");
+        std::fs::write(&readme, card::markdown(recipe, &manifest, &outcome.parity)).at(&readme)?;
+        let manifest = write_manifest(folder, manifest, &mut |_| ControlFlow::Continue(())).map_err(pack)?;
+        outcome.bytes = manifest.files.values().map(|file| file.bytes).sum();
+        drafthorse_pack::open(folder, &drafthorse_pack::OpenOptions::default()).map(|_| ()).map_err(pack)
+    })?;
+    Ok(outcome)
+}
+
+fn check_pair(recipe: &ExportRecipe, target: &Llama, drafter: &Llama) -> Result<()> {
+    let mismatch = |reason| Err(Error::Mismatch { reason });
+    let (t, d) = (target.config(), drafter.config());
+    if t.vocab_len != d.vocab_len {
+        return mismatch(format!(
+            "{} tokens in the target's vocabulary, {} in the drafter's",
+            t.vocab_len, d.vocab_len
+        ));
+    }
+    let from = recipe.drafter.as_deref().unwrap_or(&recipe.target).join("tokenizer.json");
+    let read = |path: &Path| std::fs::read(path).at(path);
+    if from.exists() && read(&from)? != read(&recipe.target.join("tokenizer.json"))? {
+        return mismatch("their tokenizer.json files differ".into());
+    }
+    if !(1..=16).contains(&recipe.draft_len) {
+        return Err(Error::setting("draft_len", format!("{}: from 1 to 16", recipe.draft_len)));
+    }
+    Ok(())
+}
+
+/// `genai_config.json`; a trimmed drafter stays out of it, because onnxruntime-genai refuses unequal widths.
+fn write_settings(recipe: &ExportRecipe, folder: &Path, target: &Part, drafter: Option<&Part>) -> Result<()> {
+    let tokens = SpecialTokens {
+        bos: target.model.config().bos_token,
+        eos: target.model.config().eos_tokens.clone(),
+        pad: None,
+    };
+    let whole = drafter.filter(|drafter| drafter.model.config().head_tokens.is_none());
+    let pair = whole.map(|drafter| (drafter.graph_file(), recipe.draft_len));
+    let config = genai_config(target.graph_file(), pair, &tokens);
+    write_json(&folder.join("genai_config.json"), &config).map_err(graph)?;
+    let Some(ids) = drafter.and_then(|drafter| drafter.model.config().head_tokens.clone()) else { return Ok(()) };
+    let map = IdMap::new(ids).map_err(|reason| Error::Mismatch { reason })?;
+    let path = folder.join(IdMap::FILE);
+    std::fs::write(&path, map.to_json()).at(&path)
+}
+
+fn write_tokenizer_config(recipe: &ExportRecipe, folder: &Path) -> Result<()> {
+    let mut config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": false,
+        "clean_up_tokenization_spaces": false,
+        "eos_token": END_OF_TEXT,
+        "pad_token": END_OF_TEXT,
+    });
+    if let Some(template) = &recipe.chat_template {
+        config["chat_template"] = json!(template);
+        let path = folder.join("chat_template.jinja");
+        std::fs::write(&path, template).at(&path)?;
+    }
+    write_json(&folder.join("tokenizer_config.json"), &config).map_err(graph)
+}
+
+fn manifest(recipe: &ExportRecipe, target: &Part, drafter: Option<&Part>, parity: &[Parity]) -> Result<Manifest> {
+    let mut manifest = Manifest::new(format!("drafthorse-train {}", env!("CARGO_PKG_VERSION")));
+    manifest.card = Some(recipe.card.clone());
+    if let Some(path) = &recipe.acceptance {
+        let text = std::fs::read_to_string(path).at(path)?;
+        let records: Vec<Acceptance> =
+            serde_json::from_str(&text).map_err(|error| Error::format(path, error.to_string()))?;
+        manifest.acceptance = records;
+    }
+    manifest.extra.insert("parity".into(), json!(parity));
+    let Some(drafter) = drafter else { return Ok(manifest) };
+    let trimmed = drafter.model.config().head_tokens.is_some();
+    let run = recipe.drafter.as_deref().and_then(run_record);
+    let seed = run.as_ref().and_then(|run| run["recipe"]["train"]["seed"].as_u64());
+    manifest.drafter = Some(DrafterRecord {
+        decoder: trimmed.then(|| decoder_block(drafter)),
+        id_map: trimmed.then(|| IdMap::FILE.to_owned()),
+        lineage: Some(Lineage {
+            target_digest: None,
+            target_name: Some(recipe.card.name.clone()),
+            parameters: Some(drafter.model.config().parameters()),
+            target_parameters: Some(target.model.config().parameters()),
+            data: recipe.data.clone(),
+            losses: recipe.losses.clone(),
+            seed,
+            commit: Some(crate::run::commit()),
+            recipe: run,
+            ..Lineage::default()
+        }),
+        ..DrafterRecord::default()
+    });
+    Ok(manifest)
+}
+
+/// The decoder block that genai_config.json would have for the drafter.
+fn decoder_block(drafter: &Part) -> serde_json::Map<String, Value> {
+    let config = genai_config(drafter.graph_file(), None, &SpecialTokens::default());
+    config["model"]["decoder"].as_object().cloned().unwrap_or_default()
+}
+
+/// `run.toml` of the run whose checkpoint `folder` is, without paths of this machine.
+fn run_record(folder: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(folder.parent()?.join("run.toml")).ok()?;
+    let mut value: Value = toml::from_str(&text).ok()?;
+    shorten_paths(&mut value);
+    Some(value)
+}
+
+fn shorten_paths(value: &mut Value) {
+    match value {
+        Value::String(text) if text.starts_with('/') => {
+            *text = Path::new(text).file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten_paths),
+        Value::Object(fields) => fields.values_mut().for_each(shorten_paths),
+        _ => {}
+    }
+}
+
+fn graph(error: drafthorse_graph::Error) -> Error {
+    Error::Graph(error.to_string())
+}
+
+fn pack(error: drafthorse_pack::Error) -> Error {
+    Error::Graph(error.to_string())
+}

@@ -1,0 +1,147 @@
+//! The gate before a pack is written: the exported graph, run by the runtime, against the trained model on real text.
+
+use std::path::Path;
+
+use drafthorse::{Model as _, ModelOptions, OnnxModel};
+use serde::Serialize;
+
+use super::PrecisionName;
+use crate::corpus::CorpusSettings;
+use crate::model::{Llama, host, token_tensor};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Texts that are compared, and tokens of each.
+const TEXTS: usize = 8;
+const TEXT_TOKENS_MAX: usize = 96;
+
+/// Tokens of a real text.
+pub type ParityText = Vec<u32>;
+
+/// How well an exported graph agrees with its model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Parity {
+    /// "target" or "drafter".
+    pub model: String,
+    /// Format of the weights.
+    pub precision: PrecisionName,
+    /// Rows of logits compared.
+    pub rows: usize,
+    /// Root mean square difference of logits, each row's mean difference removed.
+    pub rms: f64,
+    /// Largest difference.
+    pub worst: f64,
+    /// Share of rows whose likeliest token is the same.
+    pub argmax_agreement: f64,
+}
+
+/// Real texts out of a corpus.
+///
+/// # Errors
+/// Of reading and encoding; `Setting` if the corpus has no text of two tokens.
+pub(super) fn texts(
+    settings: &CorpusSettings,
+    data: &Path,
+    tokenizer: &Tokenizer,
+    model: &Llama,
+) -> Result<Vec<ParityText>> {
+    let len_max = TEXT_TOKENS_MAX.min(model.config().context_len);
+    let documents = settings.documents(data)?;
+    let mut texts = Vec::new();
+    for document in documents.iter().rev().take(TEXTS) {
+        let mut tokens = tokenizer.encode(document)?;
+        tokens.truncate(len_max);
+        if tokens.len() > 1 {
+            texts.push(tokens);
+        }
+    }
+    if texts.is_empty() {
+        return Err(Error::setting("parity", "the corpus has no text to compare logits on"));
+    }
+    Ok(texts)
+}
+
+/// Compares and refuses what strays too far.
+///
+/// # Errors
+/// `Parity` with the figure and its threshold, or what the runtime said.
+pub(super) fn check(
+    name: &str,
+    precision: PrecisionName,
+    model: &Llama,
+    graph: &Path,
+    texts: &[ParityText],
+) -> Result<Parity> {
+    let refused = |reason: String| Error::Parity { model: name.to_owned(), reason };
+    let parity = compare(name, precision, model, graph, texts).map_err(|error| refused(error.to_string()))?;
+    let (rms_max, agreement_min) = thresholds(precision);
+    if !(parity.rms <= rms_max) {
+        return Err(refused(format!("logits differ by {:.4} (rms), {precision:?} allows {rms_max}", parity.rms)));
+    }
+    if parity.argmax_agreement < agreement_min {
+        let found = parity.argmax_agreement;
+        return Err(refused(format!("{found:.3} of the likeliest tokens agree, {precision:?} needs {agreement_min}")));
+    }
+    Ok(parity)
+}
+
+/// Largest root mean square difference and least agreement. Quantised bounds leave room for small models, whose rows
+/// have few blocks to average over; a wrong graph misses them by far.
+fn thresholds(precision: PrecisionName) -> (f64, f64) {
+    match precision {
+        PrecisionName::Fp32 => (1e-3, 0.99),
+        PrecisionName::Fp16 => (0.05, 0.97),
+        PrecisionName::Int8 => (0.1, 0.97),
+        PrecisionName::Int4Int8 => (0.5, 0.85),
+        PrecisionName::Int4 => (0.7, 0.8),
+    }
+}
+
+fn compare(
+    name: &str,
+    precision: PrecisionName,
+    model: &Llama,
+    graph: &Path,
+    texts: &[ParityText],
+) -> drafthorse::Result<Parity> {
+    let options = ModelOptions {
+        role: if name == "drafter" { "drafter" } else { "target" },
+        threads: Some(1),
+        context_len_max: model.config().context_len,
+        context_len: texts.iter().map(Vec::len).max(),
+        ..ModelOptions::default()
+    };
+    let (mut exported, _) = OnnxModel::open(graph, &options)?;
+    let width = exported.vocab_len();
+    let (mut squares, mut worst, mut agreeing, mut rows) = (0.0f64, 0.0f64, 0usize, 0usize);
+    for tokens in texts {
+        let expected = host(model.forward(token_tensor(&[tokens], &model.device())));
+        exported.truncate(0)?;
+        let found = exported.score(tokens)?;
+        for (row, expected) in expected.chunks_exact(width).enumerate() {
+            let found = found.row(row);
+            let difference = |(x, y): (&f32, &f32)| f64::from(*x) - f64::from(*y);
+            let mean = found.iter().zip(expected).map(difference).sum::<f64>() / width as f64;
+            for pair in found.iter().zip(expected) {
+                let strayed = difference(pair) - mean;
+                squares += strayed * strayed;
+                worst = worst.max(strayed.abs());
+            }
+            agreeing += usize::from(argmax(found) == argmax(expected));
+            rows += 1;
+        }
+    }
+    Ok(Parity {
+        model: name.to_owned(),
+        precision,
+        rows,
+        rms: (squares / (rows * width) as f64).sqrt(),
+        worst,
+        argmax_agreement: agreeing as f64 / rows as f64,
+    })
+}
+
+/// Ties go to the lowest id, as in the runtime.
+fn argmax(row: &[f32]) -> usize {
+    row.iter().enumerate().fold(0, |best, (index, value)| if *value > row[best] { index } else { best })
+}
