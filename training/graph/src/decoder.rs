@@ -244,3 +244,119 @@ impl Builder<'_> {
         self.graph.output("logits", float_type, &dims);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fs;
+
+    use drafthorse_pack::onnx::{GraphProto, ModelProto};
+    use prost::Message;
+
+    use super::*;
+    use crate::options::Precision;
+    use crate::random::Extras;
+
+    fn written(config: &DecoderConfig, extras: Extras, options: &GraphOptions) -> (GraphProto, Option<Vec<u8>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let weights = Weights::random(config, extras, 3.0, 1).unwrap();
+        let path = folder.path().join("model.onnx");
+        let summary = write_model(&path, config, &weights, options).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), summary.files.len());
+        let graph = ModelProto::decode(&fs::read(&path).unwrap()[..]).unwrap().graph.unwrap();
+        assert_eq!(graph.node.len(), summary.node_count);
+        (graph, summary.files.get(1).map(|data| fs::read(data).unwrap()))
+    }
+
+    fn small() -> DecoderConfig {
+        DecoderConfig { kv_head_count: 2, context_len_max: 32, ..DecoderConfig::llama(96, 64, 128, 2, 4) }
+    }
+
+    #[test]
+    fn names_are_those_that_runtimes_expect() {
+        for (layout, position_ids) in [
+            (Layout::Shared, false),
+            (Layout::Growing { position_ids: true }, true),
+            (Layout::Growing { position_ids: false }, false),
+        ] {
+            let (graph, _) = written(&small(), Extras::default(), &GraphOptions::new(layout, Precision::FP32));
+            let inputs: Vec<_> = graph.input.iter().map(|input| input.name.as_str()).collect();
+            assert_eq!(inputs[..2], ["input_ids", "attention_mask"]);
+            assert_eq!(inputs.contains(&"position_ids"), position_ids);
+            assert!(inputs.contains(&"past_key_values.1.value"));
+            let outputs: Vec<_> = graph.output.iter().map(|output| output.name.as_str()).collect();
+            assert_eq!(outputs[..3], ["logits", "present.0.key", "present.0.value"]);
+        }
+    }
+
+    #[test]
+    fn every_value_is_written_once_and_before_it_is_read() {
+        for layout in [Layout::Shared, Layout::Growing { position_ids: false }] {
+            for precision in [Precision::FP16, Precision::INT4, Precision::INT8X8] {
+                let extras = Extras { biases: true, head_norms: true, tied: true };
+                let options = GraphOptions { hidden_states: true, ..GraphOptions::new(layout, precision) };
+                let (graph, _) = written(&small(), extras, &options);
+                let inputs = graph.input.iter().map(|input| input.name.clone());
+                let constants = graph.initializer.iter().map(|tensor| tensor.name.clone());
+                let mut known = HashSet::from([String::new()]);
+                for name in inputs.chain(constants) {
+                    assert!(known.insert(name.clone()), "{name} twice");
+                }
+                for node in &graph.node {
+                    assert!(node.input.iter().all(|name| known.contains(name)), "{}: {:?}", node.name, node.input);
+                    for name in node.output.iter().filter(|name| !name.is_empty()) {
+                        assert!(known.insert(name.clone()), "{name} twice");
+                    }
+                }
+                assert!(graph.output.iter().all(|output| known.contains(&output.name)));
+            }
+        }
+    }
+
+    #[test]
+    fn external_weights_lie_inside_their_file_and_tied_ones_lie_there_once() {
+        let options =
+            GraphOptions { external_data: ExternalData::Always, ..GraphOptions::new(Layout::Shared, Precision::INT4) };
+        let (graph, data) = written(&small(), Extras { tied: true, ..Extras::default() }, &options);
+        let data = data.unwrap();
+        let place = |name: &str| {
+            let tensor = graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
+            assert_eq!(tensor.external("location"), Some("model.onnx.data"));
+            (tensor.external("offset").unwrap().to_owned(), tensor.external("length").unwrap().to_owned())
+        };
+        assert_eq!(place("embedding.weight_quantized"), place("head.weight_quantized"));
+        for tensor in graph.initializer.iter().filter(|tensor| tensor.raw_data.is_none()) {
+            let number = |key| tensor.external(key).unwrap().parse::<u64>().unwrap();
+            assert_eq!(Some(number("length")), tensor.byte_len(), "{}", tensor.name);
+            assert!(number("offset") + number("length") <= data.len() as u64);
+        }
+    }
+
+    #[test]
+    fn small_models_stay_in_one_file() {
+        let (_, data) = written(&small(), Extras::default(), &GraphOptions::new(Layout::Shared, Precision::INT8));
+        assert!(data.is_none());
+    }
+
+    #[test]
+    fn options_that_cannot_be_written_leave_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = small();
+        let weights = Weights::random(&config, Extras::default(), 3.0, 1).unwrap();
+        let bad = [
+            Precision::INT8X8_STATIC,
+            Precision { io: FloatType::F16, ..Precision::INT8X8 },
+            Precision::uniform(WeightFormat::Int4 { block: 24 }, FloatType::F32),
+            Precision { embedding: Precision::INT8X8.layers, ..Precision::INT8X8 },
+        ];
+        for precision in bad {
+            let options = GraphOptions::new(Layout::Shared, precision);
+            let result = write_model(&folder.path().join("model.onnx"), &config, &weights, &options);
+            assert!(matches!(result, Err(Error::Option { .. })), "{precision:?}");
+        }
+        let holed = Weights { final_norm: vec![f32::NAN; 64], ..weights };
+        let options = GraphOptions::new(Layout::Shared, Precision::FP32);
+        assert!(write_model(&folder.path().join("model.onnx"), &config, &holed, &options).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -60,8 +60,10 @@ pub(crate) const VOCAB_LEN: usize = SPECIAL.len() + 256 + MERGES.len();
 pub(crate) const END_OF_TEXT: u32 = 0;
 
 /// Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`.
-pub(crate) fn write(folder: &Path) -> Result<()> {
-    write_json(&folder.join("tokenizer.json"), &tokenizer())?;
+///
+/// Ids from [`VOCAB_LEN`] to `vocab_len` are tokens that no text has and that print as `<unusedN>`.
+pub(crate) fn write(folder: &Path, vocab_len: usize) -> Result<()> {
+    write_json(&folder.join("tokenizer.json"), &tokenizer(vocab_len))?;
     write_json(&folder.join("tokenizer_config.json"), &tokenizer_config())?;
     let end = SPECIAL[END_OF_TEXT as usize];
     write_json(&folder.join("special_tokens_map.json"), &json!({ "eos_token": end, "pad_token": end }))?;
@@ -85,7 +87,7 @@ fn tokenizer_config() -> Value {
     })
 }
 
-fn tokenizer() -> Value {
+fn tokenizer(vocab_len: usize) -> Value {
     let special = |(id, content): (usize, &&str)| {
         json!({
             "id": id, "content": content, "special": true,
@@ -112,17 +114,18 @@ fn tokenizer() -> Value {
             "fuse_unk": false,
             "byte_fallback": false,
             "ignore_merges": false,
-            "vocab": vocabulary(),
+            "vocab": vocabulary(vocab_len),
             "merges": MERGES.iter().map(|(left, right)| json!([left, right])).collect::<Vec<_>>(),
         },
     })
 }
 
-fn vocabulary() -> Map<String, Value> {
+fn vocabulary(vocab_len: usize) -> Map<String, Value> {
     let special = SPECIAL.iter().map(ToString::to_string);
     let bytes = (0..=255).map(|byte| byte_symbol(byte).to_string());
     let merged = MERGES.iter().map(|(left, right)| format!("{left}{right}"));
-    special.chain(bytes).chain(merged).enumerate().map(|(id, token)| (token, id.into())).collect()
+    let unused = (VOCAB_LEN..vocab_len).map(|id| format!("<unused{id}>"));
+    special.chain(bytes).chain(merged).chain(unused).enumerate().map(|(id, token)| (token, id.into())).collect()
 }
 
 /// How byte-level tokenizers print a byte: itself if visible Latin-1, else the next free character from U+0100 on.
@@ -141,7 +144,8 @@ mod tests {
 
     #[test]
     fn every_token_has_an_id_of_its_own() {
-        assert_eq!(vocabulary().len(), VOCAB_LEN);
+        assert_eq!(vocabulary(VOCAB_LEN).len(), VOCAB_LEN);
+        assert_eq!(vocabulary(1000).len(), 1000);
         assert_eq!(VOCAB_LEN, 300);
         assert_eq!((byte_symbol(b' '), byte_symbol(b'a'), byte_symbol(0)), ('Ġ', 'a', 'Ā'));
     }
