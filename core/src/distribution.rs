@@ -98,7 +98,7 @@ impl Distribution {
 
     /// Makes the distribution proportional to `(weight, token)` pairs: no token twice, weights above 0 and summing
     /// to `total`.
-    pub(crate) fn set_weights(&mut self, weights: &[(f32, TokenId)], total: f64) {
+    pub(crate) fn set_weights(&mut self, weights: impl ExactSizeIterator<Item = (f32, TokenId)>, total: f64) {
         if self.listed {
             for &token in &self.support {
                 self.probs[token as usize] = 0.0;
@@ -108,7 +108,7 @@ impl Distribution {
             self.probs.fill(0.0);
         }
         self.listed = weights.len() <= SUPPORT_LEN_MAX;
-        for &(weight, token) in weights {
+        for (weight, token) in weights {
             self.probs[token as usize] = (f64::from(weight) / total) as f32;
             if self.listed {
                 self.support.push(token);
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn listed_and_dense_rows_say_the_same() {
         let mut listed = Distribution::new(20);
-        listed.set_weights(&[(1.0, 3), (3.0, 17), (4.0, 9)], 8.0);
+        listed.set_weights([(1.0, 3), (3.0, 17), (4.0, 9)].into_iter(), 8.0);
         let dense = Distribution::from_probs(listed.probs().to_vec());
         assert_eq!(listed.support(), Some(&[3, 17, 9][..]));
         assert_eq!(dense.support(), None);
@@ -138,11 +138,11 @@ mod tests {
     #[test]
     fn writing_again_leaves_nothing_of_the_last_row() {
         let mut row = Distribution::new(10);
-        row.set_weights(&[(1.0, 3), (1.0, 4)], 2.0);
-        row.set_weights(&[(1.0, 5)], 1.0);
+        row.set_weights([(1.0, 3), (1.0, 4)].into_iter(), 2.0);
+        row.set_weights([(1.0, 5)].into_iter(), 1.0);
         assert_eq!((row.prob(3), row.prob(5)), (0.0, 1.0));
         row.dense_mut().fill(0.1);
-        row.set_weights(&[(2.0, 7)], 2.0);
+        row.set_weights([(2.0, 7)].into_iter(), 2.0);
         assert_eq!(row.probs().iter().sum::<f32>(), 1.0);
         assert_eq!(row.best(), 7);
     }
@@ -151,7 +151,7 @@ mod tests {
     fn picks_follow_the_distribution_and_agree_between_listed_and_dense_rows() {
         let weights = [(4.0, 2), (1.0, 0), (3.0, 5), (2.0, 4)];
         let mut listed = Distribution::new(6);
-        listed.set_weights(&weights, 10.0);
+        listed.set_weights(weights.into_iter(), 10.0);
         let dense = Distribution::from_probs(listed.probs().to_vec());
         let mut counts = [0; 6];
         for position in 0..20_000 {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn equals_go_to_the_lowest_id() {
         let mut row = Distribution::new(9);
-        row.set_weights(&[(1.0, 8), (1.0, 2), (0.5, 0)], 2.5);
+        row.set_weights([(1.0, 8), (1.0, 2), (0.5, 0)].into_iter(), 2.5);
         assert_eq!(row.best(), 2);
     }
 }

@@ -162,7 +162,7 @@ mod tests {
         ) {
             let push = |proposal: &mut Proposal, &(token, certain, mask): &(TokenId, bool, Option<u32>)| {
                 proposal.mask_next(mask.map(|word| [word; 3]).as_ref().map(|words| &words[..]));
-                proposal.next_mut().0.set_weights(&[(1.0, token)], 1.0);
+                proposal.next_mut().0.set_weights([(1.0, token)].into_iter(), 1.0);
                 if certain { proposal.push_certain(token) } else { proposal.push_sampled(token) }
             };
             let mut proposal = Proposal::new(70, 9);

@@ -159,8 +159,10 @@ impl<F: Copy + Into<f64>> Distribution<F> {
     }
 }
 
+/// max(p − q, 0), without a branch.
 fn excess(p: f64, q: f64) -> f64 {
-    if p > q { p - q } else { 0.0 }
+    let rest = p - q;
+    if rest > 0.0 { rest } else { 0.0 }
 }
 
 /// Σ `weight(p, q)` over two slices of one length, in lanes that the compiler vectorises.
@@ -186,7 +188,8 @@ mod tests {
         let weights: Vec<(f32, TokenId)> =
             (0..len).map(|i| ((((i + seed) * 7919) % 101) as f32 + 1.0, i as TokenId)).collect();
         let mut row = Distribution::new(len);
-        row.set_weights(&weights, weights.iter().map(|w| f64::from(w.0)).sum());
+        let total = weights.iter().map(|w| f64::from(w.0)).sum();
+        row.set_weights(weights.into_iter(), total);
         if listed { row } else { Distribution::from_probs(row.probs().to_vec()) }
     }
 

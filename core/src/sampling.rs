@@ -98,7 +98,7 @@ impl Warper {
     ) -> Result<(), Unusable> {
         if self.plan.is_greedy() {
             let best = self.best(logits, history, mask)?;
-            out.set_weights(&[(1.0, best)], 1.0);
+            out.set_weights([(1.0, best)].into_iter(), 1.0);
             return Ok(());
         }
         let logits = &logits[..self.vocab_len];
@@ -191,15 +191,16 @@ impl Warper {
             return Ok(());
         }
         // The largest weight is 1, so a weight is its own share of the largest.
-        self.kept.retain(|c| c.0 >= min_p && c.0 > 0.0);
-        out.set_weights(&self.kept, cut::sum(&self.kept));
+        self.kept.retain(|c| c.value() >= min_p && c.value() > 0.0);
+        let weights = self.kept.iter().map(|c| (c.value(), c.token()));
+        out.set_weights(weights, cut::sum(&self.kept));
         Ok(())
     }
 
     /// Makes the kept logits weights.
     fn exponentiate(&mut self, max: f32) {
-        for (value, _) in &mut self.kept {
-            *value = softmax::exp((*value - max) * self.scale);
+        for candidate in &mut self.kept {
+            *candidate = Candidate::new(softmax::exp((candidate.value() - max) * self.scale), candidate.token());
         }
     }
 }
