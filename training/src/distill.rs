@@ -209,13 +209,21 @@ fn step_gradients(
     }
     let mut sum = Gradients::new();
     let mut total = step::Measured { loss: 0.0, acceptance: 0.0, positions };
-    for batch in &batches {
-        let (gradients, measured) = step::gradients(target, drafter, batch, objective);
-        let share = measured.positions as f64 / positions as f64;
-        let scaled = gradients.into_iter().map(|(name, gradient)| (name, gradient.mul_scalar(share))).collect();
-        optimizer::accumulate(&mut sum, scaled);
-        total.loss += measured.loss * share;
-        total.acceptance += measured.acceptance * share;
+    for group in batches.chunks(settings.threads) {
+        // The CPU backend computes elementwise operations on one thread: passes run side by side, and are summed in
+        // order.
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let spawn = |batch| scope.spawn(move || step::gradients(target, drafter, batch, objective));
+            let running: Vec<_> = group.iter().map(spawn).collect();
+            running.into_iter().map(|pass| pass.join().expect("a pass panicked")).collect()
+        });
+        for (gradients, measured) in found {
+            let share = measured.positions as f64 / positions as f64;
+            let scaled = gradients.into_iter().map(|(name, gradient)| (name, gradient.mul_scalar(share))).collect();
+            optimizer::accumulate(&mut sum, scaled);
+            total.loss += measured.loss * share;
+            total.acceptance += measured.acceptance * share;
+        }
     }
     Ok((sum, total))
 }
@@ -276,6 +284,7 @@ mod tests {
             task: vec![TaskSettings {
                 name: "words".into(),
                 prompt: PromptEnd::Tokens([2, 5]),
+                weight: 1.0,
                 corpus: corpus.clone(),
             }],
             generic: vec![corpus],

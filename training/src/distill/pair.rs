@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::Serialize;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::batch::Example;
 use super::recipe::DistillRecipe;
 use super::rollout::Limits;
-use super::source::{Pools, answers};
+use super::source::{Pool, Pools, answers};
 use super::task::{generic, hold_out};
 use crate::acceptance::trace::HeldOut;
 use crate::acceptance::{Mode, Summary, summarise};
@@ -125,7 +126,7 @@ pub fn comparison(before: &Measurement, after: &Measurement) -> String {
 
 /// A recipe's tasks as tokens, held-out prompts apart, and its generic text.
 pub struct Texts {
-    learned: Vec<Example>,
+    learned: Pool,
     held: Vec<(String, Vec<Example>)>,
     generic: Vec<Example>,
 }
@@ -139,7 +140,7 @@ impl Texts {
     pub fn load(recipe: &DistillRecipe, pair: &Pair, data: &Path) -> Result<Self> {
         let context_len = pair.context_len();
         let prompt_len_max = (context_len - context_len / 4).max(1);
-        let (mut learned, mut held) = (Vec::new(), Vec::new());
+        let (mut learned, mut held) = (Pool::default(), Vec::new());
         for task in &recipe.task {
             let mut examples = task.examples(data, &pair.tokenizer, pair.end, recipe.train.seed)?;
             examples.retain(|example| example.prompt.len() <= prompt_len_max);
@@ -151,7 +152,7 @@ impl Texts {
                 let reason = format!("{} texts within the context, all held out", kept.len());
                 return Err(Error::setting(format!("task {}", task.name), reason));
             }
-            learned.extend(rest);
+            learned.add(task.weight, rest);
             held.push((task.name.clone(), kept));
         }
         let window = (recipe.train.completion_len_max + 1).min(context_len);
@@ -164,8 +165,12 @@ impl Texts {
     /// # Errors
     /// `Io`, `Format`, or of the rollout.
     pub fn pools(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Pools> {
-        let target = if recipe.mixture.target > 0.0 { self.target_texts(recipe, pair, cache)? } else { Vec::new() };
-        Ok(Pools { fixed: self.learned.clone(), target, generic: self.generic.clone() })
+        let (mut target, mut generic) = (Pool::default(), Pool::default());
+        if recipe.mixture.target > 0.0 {
+            target.add(1.0, self.target_texts(recipe, pair, cache)?);
+        }
+        generic.add(1.0, self.generic.clone());
+        Ok(Pools { fixed: self.learned.clone(), target, generic })
     }
 
     fn target_texts(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Vec<Example>> {
@@ -174,7 +179,7 @@ impl Texts {
             return read_examples(path, None, pair.target.config().vocab_len);
         }
         let header = json!({
-            "target": recipe.target, "seed": recipe.train.seed, "settings": settings,
+            "target": digest(&pair.target), "seed": recipe.train.seed, "settings": settings,
             "tasks": recipe.task, "completion_len_max": recipe.train.completion_len_max,
         })
         .to_string();
@@ -182,14 +187,25 @@ impl Texts {
         if let Ok(examples) = read_examples(cache, Some(&header), pair.target.config().vocab_len) {
             return Ok(examples);
         }
-        // Prompts in an order that mixes tasks, should there be fewer texts than prompts.
-        let count = settings.count;
-        let stride = (self.learned.len() / count.max(1)).max(1);
-        let prompts: Vec<&[u32]> = self.learned.iter().step_by(stride).map(|example| &example.prompt[..]).collect();
         let limits =
             Limits { completion_len_max: recipe.train.completion_len_max, batch_rows: recipe.train.rollout_rows };
-        let seed = recipe.train.seed ^ 0x7461_7267;
-        let examples = answers(&pair.target, &prompts, count, &settings.temperatures, settings.top_p, limits, seed)?;
+        let mut examples = Vec::new();
+        for (task, (share, learned)) in self.learned.shares().enumerate() {
+            let count = (settings.count as f64 * share).round() as usize;
+            // Spread over the task should there be fewer texts than prompts.
+            let stride = (learned.len() / count.max(1)).max(1);
+            let prompts: Vec<&[u32]> = learned.iter().step_by(stride).map(|example| &example.prompt[..]).collect();
+            let seed = recipe.train.seed ^ 0x7461_7267 ^ ((task as u64) << 32);
+            examples.extend(answers(
+                &pair.target,
+                &prompts,
+                count,
+                &settings.temperatures,
+                settings.top_p,
+                limits,
+                seed,
+            )?);
+        }
         let mut text = header;
         for example in &examples {
             text.push('\n');
@@ -217,6 +233,16 @@ impl Texts {
         }
         Ok(sets)
     }
+}
+
+/// SHA-256 of the weights: another state of the target in the same folder writes other texts.
+fn digest(model: &Llama) -> String {
+    let mut hash = Sha256::new();
+    for tensor in model.values() {
+        hash.update(tensor.name.as_bytes());
+        tensor.values.iter().for_each(|value| hash.update(value.to_le_bytes()));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads examples as JSON lines; the first line must be `header` if one is given.

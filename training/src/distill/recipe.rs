@@ -80,6 +80,8 @@ pub struct DistillSettings {
     pub batch: usize,
     /// Texts per forward pass; a step takes as many passes as its texts need. TVD++'s batch σ is per pass.
     pub batch_per_pass: usize,
+    /// Passes that run side by side.
+    pub threads: usize,
     /// Longest completion in tokens, written or read.
     pub completion_len_max: usize,
     /// Texts that are written at once.
@@ -103,6 +105,7 @@ impl Default for DistillSettings {
             steps: 500,
             batch: 16,
             batch_per_pass: 16,
+            threads: 1,
             completion_len_max: 128,
             rollout_rows: 64,
             chunk_rows: 512,
@@ -157,6 +160,7 @@ impl DistillRecipe {
             ("train.steps", train.steps, 1 << 30),
             ("train.batch", train.batch, 1 << 16),
             ("train.batch_per_pass", train.batch_per_pass, 1 << 16),
+            ("train.threads", train.threads, 256),
             ("train.completion_len_max", train.completion_len_max, 1 << 20),
             ("train.rollout_rows", train.rollout_rows, 1 << 16),
             ("train.chunk_rows", train.chunk_rows, 1 << 24),
@@ -177,6 +181,9 @@ impl DistillRecipe {
             if !(value.is_finite() && value > 0.0) {
                 return Err(Error::setting(name, format!("{value}: above 0")));
             }
+        }
+        if let Some(task) = self.task.iter().find(|task| !(task.weight.is_finite() && task.weight > 0.0)) {
+            return Err(Error::setting(format!("task {}", task.name), format!("weight {}: above 0", task.weight)));
         }
         let temperatures = self.target_text.temperatures.iter().chain(&select.temperatures);
         for temperature in temperatures {

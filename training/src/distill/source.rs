@@ -69,24 +69,56 @@ impl Default for OnPolicy {
     }
 }
 
+/// Texts in groups, a group being drawn from by its weight however many texts it has.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    weights: Vec<f64>,
+    groups: Vec<Vec<Example>>,
+}
+
+impl Pool {
+    /// Adds a group; one without texts is left out.
+    pub fn add(&mut self, weight: f64, examples: Vec<Example>) {
+        if !examples.is_empty() {
+            self.weights.push(weight);
+            self.groups.push(examples);
+        }
+    }
+
+    /// True if no text can be drawn.
+    pub fn is_empty(&self) -> bool {
+        self.weights.iter().all(|&weight| weight == 0.0)
+    }
+
+    /// Each group with its share of the weight.
+    pub fn shares(&self) -> impl Iterator<Item = (f64, &[Example])> {
+        let sum: f64 = self.weights.iter().sum();
+        self.weights.iter().zip(&self.groups).map(move |(weight, group)| (weight / sum, &group[..]))
+    }
+
+    fn draw(&self, stream: &mut Stream) -> &Example {
+        let group = &self.groups[stream.weighted(&self.weights)];
+        &group[stream.below(group.len())]
+    }
+}
+
 /// Texts to draw from.
 #[derive(Clone, Debug, Default)]
 pub struct Pools {
     /// Prompts with the completions of the data; their prompts also start the drafter's texts.
-    pub fixed: Vec<Example>,
+    pub fixed: Pool,
     /// Prompts with the target's completions.
-    pub target: Vec<Example>,
+    pub target: Pool,
     /// Text of any kind, learned at every position but the first.
-    pub generic: Vec<Example>,
+    pub generic: Pool,
 }
 
 /// What a row of a batch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pick {
-    Fixed(usize),
-    Target(usize),
-    OnPolicy(usize),
-    Generic(usize),
+enum Pick<'a> {
+    /// A text as it is.
+    Text(&'a Example),
+    /// What the drafter writes to this text's prompt.
+    OnPolicy(&'a Example),
 }
 
 /// A text that the drafter wrote for a row of a step.
@@ -153,9 +185,7 @@ impl Dealer {
             self.refresh(step, drafter)?;
         }
         let rows = (0..self.batch_rows).map(|row| match self.pick(step, row) {
-            Pick::Fixed(index) => Ok(self.pools.fixed[index].clone()),
-            Pick::Target(index) => Ok(self.pools.target[index].clone()),
-            Pick::Generic(index) => Ok(self.pools.generic[index].clone()),
+            Pick::Text(example) => Ok(example.clone()),
             Pick::OnPolicy(_) => self.written.get(&(step, row)).cloned().ok_or_else(|| {
                 Error::setting("resume", format!("the checkpoint lacks the drafter's texts of step {step}"))
             }),
@@ -163,44 +193,43 @@ impl Dealer {
         rows.collect()
     }
 
-    fn pick(&self, step: usize, row: usize) -> Pick {
+    fn pick(&self, step: usize, row: usize) -> Pick<'_> {
         let mut stream = Stream::new(self.seed, step as u64, row as u64);
         if stream.uniform() < self.mixture.generic_share {
-            return Pick::Generic(stream.below(self.pools.generic.len()));
+            return Pick::Text(self.pools.generic.draw(&mut stream));
         }
         match stream.weighted(&[self.mixture.fixed, self.mixture.target, self.mixture.on_policy]) {
-            0 => Pick::Fixed(stream.below(self.pools.fixed.len())),
-            1 => Pick::Target(stream.below(self.pools.target.len())),
-            _ => Pick::OnPolicy(stream.below(self.pools.fixed.len())),
+            0 => Pick::Text(self.pools.fixed.draw(&mut stream)),
+            1 => Pick::Text(self.pools.target.draw(&mut stream)),
+            _ => Pick::OnPolicy(self.pools.fixed.draw(&mut stream)),
         }
     }
 
     fn refresh(&mut self, first: usize, drafter: &Llama) -> Result<()> {
-        self.written.clear();
         let mut places = Vec::new();
         for step in first..first + self.on_policy.refresh_steps {
             for row in 0..self.batch_rows {
-                if let Pick::OnPolicy(index) = self.pick(step, row) {
-                    places.push((step, row, index));
+                if let Pick::OnPolicy(example) = self.pick(step, row) {
+                    places.push((step, row, &example.prompt));
                 }
             }
         }
         let temperatures = &self.on_policy.temperatures;
         let requests: Vec<Request<'_>> = places
             .iter()
-            .map(|&(step, row, index)| {
+            .map(|&(step, row, prompt)| {
                 let key = (step * self.batch_rows + row) as u64;
                 let temperature = temperatures[Stream::new(self.seed, 0x7465_6d70, key).below(temperatures.len())];
-                let sampling = Sampling { temperature, top_p: self.on_policy.top_p };
-                Request { prompt: &self.pools.fixed[index].prompt, sampling, key }
+                Request { prompt, sampling: Sampling { temperature, top_p: self.on_policy.top_p }, key }
             })
             .collect();
         let frozen = drafter.clone().frozen();
         let answers = rollout(&frozen, &requests, self.limits, self.seed)?;
-        for ((step, row, index), completion) in places.into_iter().zip(answers) {
-            let prompt = self.pools.fixed[index].prompt.clone();
-            self.written.insert((step, row), Example { prompt, completion });
-        }
+        let written = places
+            .into_iter()
+            .zip(answers)
+            .map(|((step, row, prompt), completion)| ((step, row), Example { prompt: prompt.clone(), completion }));
+        self.written = written.collect();
         Ok(())
     }
 
@@ -259,7 +288,11 @@ mod tests {
     }
 
     fn pools() -> Pools {
-        let pool = |first: u32| vec![Example { prompt: vec![first], completion: vec![first] }; 3];
+        let pool = |first: u32| {
+            let mut pool = Pool::default();
+            pool.add(1.0, vec![Example { prompt: vec![first], completion: vec![first] }; 3]);
+            pool
+        };
         Pools { fixed: pool(1), target: pool(2), generic: pool(3) }
     }
 
@@ -277,6 +310,21 @@ mod tests {
         for (first, wanted) in [(1, 0.2), (2, 0.6), (3, 0.2)] {
             assert!((share(first) - wanted).abs() < 0.03, "{first}: {}", share(first));
         }
+    }
+
+    #[test]
+    fn groups_are_drawn_by_weight_however_many_texts_they_have() {
+        let mut pool = Pool::default();
+        for (weight, first, count) in [(3.0, 1, 1), (1.0, 2, 50), (1.0, 3, 0)] {
+            pool.add(weight, vec![Example { prompt: vec![first], completion: vec![] }; count]);
+        }
+        let mut stream = Stream::new(1, 1, 1);
+        let hits = (0..2000).filter(|_| pool.draw(&mut stream).prompt == [1]).count();
+        assert!((1400..1600).contains(&hits), "{hits}");
+        assert_eq!(
+            pool.shares().map(|(share, group)| (share, group.len())).collect::<Vec<_>>(),
+            [(0.75, 1), (0.25, 50)]
+        );
     }
 
     #[test]
@@ -306,7 +354,7 @@ mod tests {
         };
         let good = Mixture { fixed: 1.0, target: 0.0, on_policy: 0.0, generic_share: 0.1 };
         assert!(refused(good, pools()).is_none());
-        assert!(refused(good, Pools { generic: vec![], ..pools() }).unwrap().contains("generic_share"));
+        assert!(refused(good, Pools { generic: Pool::default(), ..pools() }).unwrap().contains("generic_share"));
         assert!(refused(Mixture { fixed: -1.0, ..good }, pools()).unwrap().contains("fixed"));
         assert!(refused(Mixture { fixed: 0.0, ..good }, pools()).is_some());
         assert!(refused(Mixture { generic_share: f64::NAN, ..good }, pools()).is_some());

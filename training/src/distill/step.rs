@@ -40,10 +40,12 @@ pub struct Objective {
 
 /// The gradient of the mean loss over `batch`'s positions on the drafter's weights, and what was measured on the way.
 ///
-/// `drafter` is trainable, `target` frozen. Both read the same tokens; no gradient reaches the target or the tokens.
+/// `target` is frozen. Both models read the same tokens; no gradient reaches the target or the tokens.
 pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, objective: Objective) -> (Gradients, Measured) {
     let judged = target.hidden(batch.tokens.clone()).select(0, batch.places.clone());
     let kept = kept_ids(drafter);
+    // Leaves of its own, so that tapes of passes running side by side stay apart.
+    let drafter = &drafter.clone().trainable();
     let Objective { loss, temperature, chunk_rows } = objective;
     let positions = batch.next.len();
     let mut sums = Sums::default();

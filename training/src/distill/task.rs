@@ -18,8 +18,15 @@ pub struct TaskSettings {
     pub name: String,
     /// Where a document's prompt ends.
     pub prompt: PromptEnd,
+    /// Share of the learned texts, relative to the other tasks.
+    #[serde(default = "weight_default")]
+    pub weight: f64,
     /// Documents, in the order of the file.
     pub corpus: CorpusSettings,
+}
+
+fn weight_default() -> f64 {
+    1.0
 }
 
 /// Where a document's prompt ends.
@@ -128,7 +135,7 @@ mod tests {
     }
 
     fn task(prompt: PromptEnd) -> TaskSettings {
-        TaskSettings { name: "sums".into(), prompt, corpus: CorpusSettings::text("a.txt") }
+        TaskSettings { name: "sums".into(), prompt, weight: 1.0, corpus: CorpusSettings::text("a.txt") }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub struct EvaluateTask {
 impl EvaluateTask {
     /// The task as `distill` reads it.
     pub(super) fn texts(&self) -> TaskSettings {
-        TaskSettings { name: self.name.clone(), prompt: self.prompt.clone(), corpus: self.corpus.clone() }
+        TaskSettings { name: self.name.clone(), prompt: self.prompt.clone(), weight: 1.0, corpus: self.corpus.clone() }
     }
 }
 
