@@ -42,17 +42,31 @@ pub mod scripted;
 mod sink;
 mod stop;
 mod verify;
+// Layer 4: one round.
+mod round;
+// Layer 5: a conversation.
+mod conversation;
+mod generate;
+mod session;
+mod state;
+// Layer 6: what a program opens.
+mod engine;
+mod measure;
+mod opening;
 
 pub use accept::{Acceptance, BlockStep, Rule, TargetRows, accept, is_nearly_best};
 pub use cancel::CancelHandle;
 pub use chat::{Chat, ChatTemplate, Content, LocalTime, Message};
 pub use combined_drafter::CombinedDrafter;
 pub use constraint::{Constraint, ConstraintCompiler};
+pub use conversation::{ContextPolicy, Prompt};
 pub use cost::{CostProfile, block_efficiency, memory_bound_speedup, speedup};
 pub use distribution::Distribution;
 pub use draft_length::{DraftChoice, DraftLengthController, LOSS_SHARE};
 pub use drafter::{DraftSink, DraftSource, Drafter};
+pub use engine::{Drafting, Engine, EngineReport, SessionOptions};
 pub use error::{Error, Result};
+pub use generate::{Chunk, Event, Generation, Token};
 pub use history::History;
 pub use latency::Percentiles;
 pub use logits::Logits;
@@ -61,6 +75,7 @@ pub use model_drafter::ModelDrafter;
 pub use onnx::{
     CacheLayout, CompiledCache, ModelOptions, NameHints, OnnxModel, PlacementReport, Provider, ProviderChoice, Spinning,
 };
+pub use opening::{DrafterMisfit, EngineOptions};
 pub use options::{
     ConstraintSpec, DRAFT_LEN_MAX, DraftLength, GenerationOptions, GenerationPlan, Lenience, PlanContext, SamplingPlan,
     Verification,
@@ -71,6 +86,7 @@ pub use proposal::Proposal;
 pub use random::{Noise, Purpose, Random};
 pub use residual::{Draft, Relaxation, Residual};
 pub use sampling::Warper;
+pub use session::Session;
 pub use sink::ProposalSink;
 pub use softmax::Unusable;
 pub use stats::{Account, Known, PositionCount, Recorder, RoundRecord, StopReason, TimeSpent};

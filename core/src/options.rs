@@ -99,6 +99,15 @@ pub enum DraftLength {
     Adaptive(usize),
 }
 
+impl DraftLength {
+    /// Most tokens that a round may draft.
+    pub fn len_max(self) -> usize {
+        match self {
+            Self::Fixed(len) | Self::Adaptive(len) => len,
+        }
+    }
+}
+
 /// Most tokens that may be drafted in a round.
 pub const DRAFT_LEN_MAX: usize = 16;
 
@@ -211,7 +220,7 @@ impl GenerationOptions {
             }
         }
         let draft_length = self.draft_length.unwrap_or(DraftLength::Adaptive(DRAFT_LEN_MAX_DEFAULT));
-        let (DraftLength::Fixed(len) | DraftLength::Adaptive(len)) = draft_length;
+        let len = draft_length.len_max();
         if len > DRAFT_LEN_MAX {
             return Err(invalid("max_draft_tokens", format!("{len}: at most {DRAFT_LEN_MAX}")));
         }

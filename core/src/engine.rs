@@ -1,0 +1,215 @@
+//! Opens a pack, builds the pair, measures what it costs, starts sessions.
+
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use drafthorse_pack::{Folder, ModelFiles};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CombinedDrafter, ContextPolicy, CostProfile, DRAFT_LEN_MAX, DraftLength, DraftLengthController, Drafter,
+    EngineOptions, Error, History, Model, ModelDrafter, NGRAM_RANGE, OnnxModel, PlacementReport, PromptLookup, Result,
+    Session, Tokenizer,
+    conversation::Conversation,
+    measure::{self, Kept},
+    opening::{Room, model_options},
+    state::State,
+};
+
+/// Where a session's drafts come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drafting {
+    /// The pack's drafter if it has one, prompt lookup otherwise.
+    #[default]
+    Auto,
+    /// Nowhere: the target alone.
+    None,
+    /// The drafter model.
+    Model,
+    /// Prompt lookup: what followed the last tokens when they occurred before.
+    Lookup,
+    /// Prompt lookup where its match is long, the drafter model elsewhere.
+    Both,
+}
+
+/// Tokens that must agree before a copy is trusted more than the drafter model.
+const COPY_MATCH_LEN_MIN: usize = 6;
+
+/// How to start a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOptions {
+    /// Where drafts come from.
+    pub drafting: Drafting,
+    /// What happens when a conversation outgrows the context.
+    pub context_policy: ContextPolicy,
+}
+
+/// What was opened.
+#[derive(Clone, Debug)]
+pub struct EngineReport {
+    /// What computes the target.
+    pub target: PlacementReport,
+    /// What computes the drafter, if there is one.
+    pub drafter: Option<PlacementReport>,
+    /// Why there is no drafter, where the folder has one.
+    pub drafter_missing: Option<String>,
+    /// Tokens that a session holds.
+    pub context_len: usize,
+    /// Bytes of the KV caches of one session.
+    pub cache_bytes: u64,
+    /// Measured costs of a pass.
+    pub costs: CostProfile,
+}
+
+/// An opened pack: weights, tokenizer and measured costs, shared by its sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    /// Models that hold the weights; sessions fork them, one at a time.
+    target: Mutex<OnnxModel>,
+    drafter: Option<Mutex<OnnxModel>>,
+    /// Width of the target's rows.
+    vocab_len: usize,
+    conversation: Conversation,
+    report: EngineReport,
+}
+
+impl Engine {
+    /// Opens the folder at `path` in any of the three kinds.
+    ///
+    /// # Errors
+    /// `Pack` for what is wrong with the folder, `VocabularyMismatch`, `Tokenizer`, `RuntimeLibrary`,
+    /// `UnsupportedGraph`, `ExecutionProvider` or `OutOfMemory`. Nothing is loaded before the folder has been checked.
+    pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
+        let folder = drafthorse_pack::open(path.as_ref(), &options.folder)?;
+        if options.check_digests {
+            folder.check_digests(&mut |_| ControlFlow::Continue(()))?;
+        }
+        let room = Room::of(&folder, options)?;
+        let open =
+            |role, files: &ModelFiles| OnnxModel::open(&files.path, &model_options(role, files, &room, options)?);
+        let (mut target, target_report) = open("target", &folder.target)?;
+        let mut drafter_missing = room.drafter_missing.clone();
+        let mut drafter = match &folder.drafter {
+            Some(files) if drafter_missing.is_none() => Some(open("drafter", files)?),
+            _ => None,
+        };
+        if drafter.is_some() && !target.scores_every_row() {
+            drafter = None;
+            drafter_missing = Some("the target returns the logits of the last token only, so it cannot verify".into());
+        }
+        let (mut drafter, drafter_report) = drafter.unzip();
+        let costs = match &options.costs {
+            Some(costs) => costs.clone(),
+            None => {
+                let key = format!("{:?} {:?} {options:?}", (&folder.path, target_report.provider), drafter_report);
+                costs(options, key, &mut target, drafter.as_mut())?
+            }
+        };
+        let vocab_len = target.vocab_len();
+        let conversation = Conversation::open(folder, vocab_len)?;
+        let report = EngineReport {
+            context_len: target.context_len_max(),
+            cache_bytes: (target.cache_bytes() + drafter.as_ref().map_or(0, Model::cache_bytes)) as u64,
+            target: target_report,
+            drafter: drafter_report,
+            drafter_missing,
+            costs,
+        };
+        let (target, drafter) = (Mutex::new(target), drafter.map(Mutex::new));
+        Ok(Self(Arc::new(Inner { target, drafter, vocab_len, conversation, report })))
+    }
+
+    /// What was opened, what computes it, and what a pass costs.
+    pub fn report(&self) -> &EngineReport {
+        &self.0.report
+    }
+
+    /// The folder: kind, files, sizes, lineage, notes.
+    pub fn folder(&self) -> &Folder {
+        self.0.conversation.folder()
+    }
+
+    /// The tokenizer of both models.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.0.conversation.tokenizer()
+    }
+
+    /// Starts a conversation with caches of its own.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no room for the caches; `InvalidOption` if drafts are asked for that the pack cannot
+    /// make.
+    pub fn session(&self, options: &SessionOptions) -> Result<Session> {
+        let inner = &*self.0;
+        let target = fork(&inner.target)?;
+        let context_len = target.context_len_max();
+        let drafter = if target.scores_every_row() { self.drafter(options.drafting, context_len)? } else { None };
+        let state = State {
+            history: History::new(target.vocab_len(), context_len + DRAFT_LEN_MAX + 1),
+            drafter,
+            target: Box::new(target),
+            draft_length: DraftLengthController::new(DraftLength::Fixed(0), &inner.report.costs, None),
+            rows_independent: !self.folder().target.header.per_tensor_activations(),
+        };
+        Ok(Session::new(state, inner.conversation.with_policy(options.context_policy)))
+    }
+
+    fn drafter(&self, drafting: Drafting, context_len: usize) -> Result<Option<Box<dyn Drafter>>> {
+        let lookup = || PromptLookup::new(*NGRAM_RANGE.start(), *NGRAM_RANGE.end(), context_len);
+        let needed = || Error::InvalidOption {
+            option: "drafting",
+            reason: self
+                .0
+                .report
+                .drafter_missing
+                .clone()
+                .unwrap_or_else(|| "the folder has no drafter model; name one, or draft by prompt lookup".into()),
+        };
+        Ok(Some(match (drafting, self.model_drafter()?) {
+            (Drafting::None, _) => return Ok(None),
+            (Drafting::Lookup, _) | (Drafting::Auto, None) => Box::new(lookup()),
+            (Drafting::Model | Drafting::Auto, Some(model)) => Box::new(model),
+            (Drafting::Both, Some(model)) => Box::new(CombinedDrafter::new(lookup(), model, COPY_MATCH_LEN_MIN)),
+            (Drafting::Model | Drafting::Both, None) => return Err(needed()),
+        }))
+    }
+
+    fn model_drafter(&self) -> Result<Option<ModelDrafter<OnnxModel>>> {
+        let Some(drafter) = &self.0.drafter else { return Ok(None) };
+        let (model, vocab_len) = (fork(drafter)?, self.0.vocab_len);
+        let id_map = self.folder().drafter.as_ref().and_then(|files| files.id_map.as_ref());
+        Ok(Some(match id_map {
+            Some(map) => ModelDrafter::with_ids(model, map.target_ids().to_vec(), vocab_len)?,
+            None => ModelDrafter::new(model, vocab_len),
+        }))
+    }
+}
+
+/// Another model over the same weights.
+fn fork(model: &Mutex<OnnxModel>) -> Result<OnnxModel> {
+    model.lock().unwrap_or_else(PoisonError::into_inner).fork()
+}
+
+/// Costs kept from an earlier start, or measured now.
+fn costs(
+    options: &EngineOptions,
+    key: String,
+    target: &mut OnnxModel,
+    drafter: Option<&mut OnnxModel>,
+) -> Result<CostProfile> {
+    let kept = options.cache_folder.as_ref().map(|folder| Kept::new(folder, key));
+    if let Some(costs) = kept.as_ref().and_then(Kept::read) {
+        return Ok(costs);
+    }
+    let costs = measure::costs(target, drafter.map(|drafter| drafter as &mut dyn Model))?;
+    if let Some(kept) = kept {
+        kept.write(&costs);
+    }
+    Ok(costs)
+}

@@ -1,0 +1,167 @@
+//! From a folder's description and the caller's options to the options of each model.
+
+use std::path::PathBuf;
+
+use drafthorse_pack::{Folder, ModelFiles, OpenOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::{CacheLayout, CostProfile, Error, ModelOptions, NameHints, Provider, ProviderChoice, Result};
+
+/// What to do with a drafter that does not fit the memory budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrafterMisfit {
+    /// Open without it, and say so.
+    #[default]
+    RunWithout,
+    /// `OutOfMemory`.
+    Fail,
+}
+
+/// How to open a pack.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Which of several models of a Hugging Face folder, where to look for a drafter, and where links may lead.
+    pub folder: OpenOptions,
+    /// Do not open the drafter model, even if there is one.
+    pub without_drafter: bool,
+    /// Execution providers for the target, best first; empty means what the pack asks for, then the CPU.
+    pub target_providers: Vec<ProviderChoice>,
+    /// The same for the drafter.
+    pub drafter_providers: Vec<ProviderChoice>,
+    /// Threads within an operator of the target; `None` leaves it to the pack, then to the runtime.
+    pub target_threads: Option<usize>,
+    /// The same for the drafter.
+    pub drafter_threads: Option<usize>,
+    /// Tokens that a session must hold; `None` takes what models and budget allow.
+    pub context_len: Option<usize>,
+    /// Most bytes for the KV caches of one session, target's and drafter's together.
+    pub cache_bytes_max: u64,
+    /// What to do with a drafter that does not fit.
+    pub drafter_misfit: DrafterMisfit,
+    /// Compare every file with the pack's digests before anything is loaded.
+    pub check_digests: bool,
+    /// The ONNX Runtime library; `None` looks at `ORT_DYLIB_PATH` and then where `cargo xtask setup` places it.
+    pub runtime_library: Option<PathBuf>,
+    /// Where measured costs are kept between starts; `None` measures at every start.
+    pub cache_folder: Option<PathBuf>,
+    /// Costs known from elsewhere; nothing is measured then.
+    pub costs: Option<CostProfile>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            folder: OpenOptions::default(),
+            without_drafter: false,
+            target_providers: Vec::new(),
+            drafter_providers: Vec::new(),
+            target_threads: None,
+            drafter_threads: None,
+            context_len: None,
+            cache_bytes_max: 1 << 30,
+            drafter_misfit: DrafterMisfit::default(),
+            check_digests: true,
+            runtime_library: None,
+            cache_folder: None,
+            costs: None,
+        }
+    }
+}
+/// Context where nobody says how long it should be: enough for a conversation, small enough for a phone.
+const CONTEXT_LEN_DEFAULT: usize = 4096;
+
+/// How the memory budget is divided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Tokens that a session holds, in both caches.
+    pub(crate) context_len: usize,
+    /// Why there is no room for the drafter, or why it is not wanted.
+    pub(crate) drafter_missing: Option<String>,
+}
+
+impl Room {
+    /// Divides the budget of one session over the caches of `folder`'s models.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the context asked for does not fit.
+    pub(crate) fn of(folder: &Folder, options: &EngineOptions) -> Result<Self> {
+        let target = folder.target.cache_bytes_per_token().unwrap_or(0);
+        let drafter = match &folder.drafter {
+            Some(drafter) if !options.without_drafter => drafter.cache_bytes_per_token().unwrap_or(0),
+            _ => 0,
+        };
+        let declared = folder.context_len().unwrap_or(CONTEXT_LEN_DEFAULT);
+        let wanted = options.context_len.unwrap_or_else(|| declared.min(CONTEXT_LEN_DEFAULT)).min(declared);
+        let fits = |per_token: u64| options.cache_bytes_max.checked_div(per_token).map_or(wanted, |n| n as usize);
+        let not_wanted = options.without_drafter.then(|| "not wanted by the caller".to_owned());
+
+        // Without a wish the context shrinks to the budget; with one, the drafter may have to go.
+        let together = fits(target + drafter);
+        if together >= wanted || (options.context_len.is_none() && together > 0) {
+            return Ok(Self { context_len: wanted.min(together), drafter_missing: not_wanted });
+        }
+        let out_of_memory = |per_token: u64| Error::OutOfMemory {
+            needed_bytes: per_token.saturating_mul(wanted as u64),
+            allowed_bytes: options.cache_bytes_max,
+            tokens: wanted,
+        };
+        if drafter > 0 && options.drafter_misfit == DrafterMisfit::RunWithout && fits(target) >= wanted {
+            let reason = format!("its cache does not fit: {}", out_of_memory(target + drafter));
+            return Ok(Self { context_len: wanted, drafter_missing: Some(reason) });
+        }
+        Err(out_of_memory(target + drafter))
+    }
+}
+
+/// How to open `files`, which are `role`.
+///
+/// # Errors
+/// `InvalidOption` for a provider that the folder asks for and nobody knows.
+pub(crate) fn model_options(
+    role: &'static str,
+    files: &ModelFiles,
+    room: &Room,
+    options: &EngineOptions,
+) -> Result<ModelOptions> {
+    let (providers, threads) = match role {
+        "target" => (&options.target_providers, options.target_threads),
+        _ => (&options.drafter_providers, options.drafter_threads),
+    };
+    let io = &files.io;
+    Ok(ModelOptions {
+        role,
+        runtime_library: options.runtime_library.clone(),
+        providers: if providers.is_empty() { folder_providers(files)? } else { providers.clone() },
+        threads: threads.or(files.session.intra_op_threads),
+        session_entries: files.session.config_entries.clone().into_iter().collect(),
+        names: NameHints {
+            input_ids: Some(io.input_ids.clone()),
+            attention_mask: Some(io.attention_mask.clone()),
+            position_ids: Some(io.position_ids.clone()),
+            past_key: Some(io.past_key.clone()),
+            past_value: Some(io.past_value.clone()),
+            logits: Some(io.logits.clone()),
+            present_key: Some(io.present_key.clone()),
+            present_value: Some(io.present_value.clone()),
+        },
+        layout: files.shared_buffer.filter(|shared| !shared).map(|_| CacheLayout::Growing),
+        context_len_max: files.shape.context_len.unwrap_or(room.context_len),
+        context_len: Some(files.shape.context_len.map_or(room.context_len, |own| own.min(room.context_len))),
+        cache_bytes_max: options.cache_bytes_max,
+        ..ModelOptions::default()
+    })
+}
+
+/// The providers that the folder asks for, with the CPU as the last resort.
+fn folder_providers(files: &ModelFiles) -> Result<Vec<ProviderChoice>> {
+    let mut choices = Vec::new();
+    for wanted in &files.session.providers {
+        let options = wanted.options.clone().into_iter().collect();
+        choices.push(ProviderChoice { options, ..wanted.name.parse::<Provider>()?.into() });
+    }
+    if !choices.iter().any(|choice: &ProviderChoice| choice.provider == Provider::Cpu) {
+        choices.push(Provider::Cpu.into());
+    }
+    Ok(choices)
+}

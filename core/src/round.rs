@@ -1,0 +1,126 @@
+//! One round: propose → score → accept → truncate.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Drafter, GenerationPlan, History, Model, Result, TokenId, TokenMaskSource, proposal::Proposal, verify::Verifier,
+};
+
+/// The models and the confirmed tokens that a round works on. The history's last token is the anchor.
+pub(crate) struct Pair<'a> {
+    pub(crate) target: &'a mut dyn Model,
+    pub(crate) drafter: Option<&'a mut (dyn Drafter + 'static)>,
+    pub(crate) history: &'a mut History,
+}
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Tokens drafted.
+    pub(crate) proposed: usize,
+    /// Drafted tokens confirmed; one more token, the target's own, follows them in the history.
+    pub(crate) accepted: usize,
+    pub(crate) times: Times,
+}
+
+/// Where a round's time went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) draft: Duration,
+    pub(crate) score: Duration,
+    pub(crate) accept: Duration,
+}
+
+/// The rounds of one generation. Allocates nothing after construction.
+pub(crate) struct Rounds {
+    verifier: Verifier,
+    proposal: Proposal,
+    constraint: Option<Box<dyn TokenMaskSource>>,
+    /// The anchor and the proposal: what the target scores.
+    scored: Vec<TokenId>,
+    /// The confirmed tokens, for the drafter.
+    context: Vec<TokenId>,
+}
+
+impl Rounds {
+    /// Rounds under `plan` that draft up to `draft_len_max` tokens each, in a context of up to `context_len_max`.
+    pub(crate) fn new(
+        plan: &GenerationPlan,
+        vocab_len: usize,
+        draft_len_max: usize,
+        context_len_max: usize,
+        constraint: Option<Box<dyn TokenMaskSource>>,
+    ) -> Self {
+        Self {
+            verifier: Verifier::new(plan, vocab_len),
+            proposal: Proposal::new(vocab_len, draft_len_max),
+            constraint,
+            scored: Vec::with_capacity(draft_len_max + 1),
+            context: Vec::with_capacity(context_len_max),
+        }
+    }
+
+    /// True if the output has the target's own distribution.
+    pub(crate) fn is_lossless(&self) -> bool {
+        self.verifier.rule().is_lossless()
+    }
+
+    /// Confirms one to `draft_len + 1` tokens and appends them to the history.
+    ///
+    /// The target's cache must hold all of the history but the last token, or less: what is missing is scored first.
+    ///
+    /// # Errors
+    /// Errors of the models and of the constraint. History and constraint are then as before the round; the caches
+    /// may hold drafted tokens, which the next `truncate` to the history's length removes.
+    pub(crate) fn run(&mut self, pair: &mut Pair<'_>, draft_len: usize, reach_min: f64) -> Result<Outcome> {
+        let confirmed = pair.history.len();
+        let outcome = self.propose_and_verify(pair, draft_len, reach_min);
+        if outcome.is_err() {
+            let drafted = pair.history.len().saturating_sub(confirmed);
+            pair.history.truncate(confirmed);
+            if let Some(constraint) = &mut self.constraint
+                && drafted > 0
+            {
+                constraint.rollback(drafted)?;
+            }
+        }
+        outcome
+    }
+
+    fn propose_and_verify(&mut self, pair: &mut Pair<'_>, draft_len: usize, reach_min: f64) -> Result<Outcome> {
+        let start = Instant::now();
+        self.propose(pair, draft_len, reach_min)?;
+        let drafted = Instant::now();
+
+        let anchor = pair.history.len() - self.proposal.len() - 1;
+        self.scored.clear();
+        self.scored.extend_from_slice(&pair.history.tokens()[anchor..]);
+        let logits = pair.target.score(&self.scored)?;
+        let scored = Instant::now();
+
+        let constraint = self.constraint.as_deref_mut().map(|constraint| constraint as &mut dyn TokenMaskSource);
+        let acceptance = self.verifier.verify(&self.proposal, logits, pair.history, constraint)?;
+        pair.history.push(acceptance.next);
+        if let Some(constraint) = &mut self.constraint {
+            constraint.push(acceptance.next)?;
+        }
+        let known = pair.history.len() - 1;
+        pair.target.truncate(known)?;
+        if let Some(drafter) = &mut pair.drafter {
+            drafter.truncate(known)?;
+        }
+        let times = Times { draft: drafted - start, score: scored - drafted, accept: scored.elapsed() };
+        Ok(Outcome { proposed: self.proposal.len(), accepted: acceptance.accepted, times })
+    }
+
+    fn propose(&mut self, pair: &mut Pair<'_>, draft_len: usize, reach_min: f64) -> Result<()> {
+        self.proposal.clear();
+        let Some(drafter) = pair.drafter.as_deref_mut().filter(|_| draft_len > 0) else { return Ok(()) };
+        // Drafted tokens go to the history, so the drafter looks at a copy. Only what the last round confirmed is new:
+        // a generation never takes tokens back and goes on.
+        self.context.extend_from_slice(&pair.history.tokens()[self.context.len()..]);
+        let constraint = self.constraint.as_deref_mut().map(|constraint| constraint as &mut dyn TokenMaskSource);
+        let mut sink = self.verifier.sink(&mut self.proposal, pair.history, constraint, draft_len, reach_min);
+        drafter.propose(&self.context, draft_len, &mut sink)
+    }
+}
