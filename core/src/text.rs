@@ -176,14 +176,12 @@ fn pieces_of(inner: &tokenizers::Tokenizer) -> Result<Pieces, String> {
     let tokens = vocabulary(inner)?;
     let added = inner.get_added_vocabulary();
 
-    let mut contents: Vec<String> = tokens.iter().map(|token| token.clone().unwrap_or_default()).collect();
-    let later = single_token_stages(&chain, &decoder, Position::Later, &mut contents)?;
-    let first = if chain.first_differs() || decoder.is_null() {
-        let mut contents: Vec<String> = tokens.iter().map(|token| token.clone().unwrap_or_default()).collect();
-        Some(single_token_stages(&chain, &decoder, Position::First, &mut contents)?)
-    } else {
-        None
+    let table = |position| {
+        let contents = tokens.iter().map(|token| token.clone().unwrap_or_default()).collect();
+        single_token_stages(&chain, &decoder, position, contents)
     };
+    let later = table(Position::Later)?;
+    let first = if chain.first_differs() || decoder.is_null() { Some(table(Position::First)?) } else { None };
     let kinds = tokens.iter().map(|token| PieceKind {
         known: token.is_some(),
         special: token.as_deref().is_some_and(|token| added.is_special_token(token)),
@@ -192,14 +190,20 @@ fn pieces_of(inner: &tokenizers::Tokenizer) -> Result<Pieces, String> {
     Ok(Pieces::new(later, first, kinds.collect(), chain.joining))
 }
 
-/// The written form of every id, `None` in holes.
+/// The written form of every id, `None` in holes. Where two tokens share an id, the added one counts.
 fn vocabulary(inner: &tokenizers::Tokenizer) -> Result<Vec<Option<String>>, String> {
-    let id_max = inner.get_vocab(true).into_values().max();
-    let len = id_max.map_or(0, |id| id as usize + 1);
+    let added = inner.get_added_tokens_decoder();
+    let of_model = inner.get_vocab(false);
+    let len = of_model.values().chain(added.keys()).max().map_or(0, |&id| id as usize + 1);
     if len == 0 || len > VOCAB_LEN_MAX {
         return Err(format!("the highest token id makes a vocabulary of {len}; allowed are 1 to {VOCAB_LEN_MAX}"));
     }
-    Ok((0..len as TokenId).map(|id| inner.id_to_token(id)).collect())
+    let mut tokens = vec![None; len];
+    let added = added.into_iter().map(|(id, token)| (token.content, id));
+    for (token, id) in of_model.into_iter().chain(added) {
+        tokens[id as usize] = Some(token);
+    }
+    Ok(tokens)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -213,18 +217,18 @@ fn single_token_stages(
     chain: &DecoderChain,
     decoder: &Value,
     position: Position,
-    contents: &mut Vec<String>,
+    mut contents: Vec<String>,
 ) -> Result<Table, String> {
     if decoder.is_null() && position == Position::Later {
         // Without a decoder tokens are joined by spaces.
         contents.iter_mut().for_each(|content| content.insert(0, ' '));
     }
-    apply(&chain.before_bytes, position, contents)?;
+    apply(&chain.before_bytes, position, &mut contents)?;
     let bytes: Vec<Option<u8>> = match chain.byte_fallback {
         true => contents.iter().map(|content| fallback_byte(content)).collect(),
         false => Vec::new(),
     };
-    apply(&chain.after_bytes, position, contents)?;
+    apply(&chain.after_bytes, position, &mut contents)?;
     let mut table = Table::default();
     for (id, content) in contents.iter().enumerate() {
         match bytes.get(id).copied().flatten() {
