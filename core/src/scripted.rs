@@ -28,9 +28,10 @@ impl ScriptedModel {
             vocab_len,
             context_len_max: 4096,
             scores_every_row: true,
-            tokens: Vec::new(),
-            logits: Vec::new(),
-            passes: Vec::new(),
+            // Room enough that tests of allocation see the code under test and not this.
+            tokens: Vec::with_capacity(8192),
+            logits: Vec::with_capacity(vocab_len * 17),
+            passes: Vec::with_capacity(8192),
             script: Box::new(script),
             interrupted: Arc::default(),
         }
@@ -54,6 +55,28 @@ impl ScriptedModel {
     pub fn with_last_row_only(mut self) -> Self {
         self.scores_every_row = false;
         self
+    }
+
+    /// Appends `tokens` and makes the last `rows` rows.
+    fn run(&mut self, tokens: &[TokenId], rows: usize) -> Result<Logits<'_>> {
+        let needed = self.tokens.len() + tokens.len();
+        if needed > self.context_len_max {
+            return Err(Error::ContextFull { needed, capacity: self.context_len_max });
+        }
+        if self.interrupted.0.load(Ordering::Acquire) {
+            return Err(Error::Cancelled);
+        }
+        self.passes.push(tokens.len());
+        self.logits.clear();
+        for (index, &token) in tokens.iter().enumerate() {
+            self.tokens.push(token);
+            if index + rows >= tokens.len() {
+                let start = self.logits.len();
+                self.logits.resize(start + self.vocab_len, 0.0);
+                (self.script)(&self.tokens, &mut self.logits[start..]);
+            }
+        }
+        Ok(Logits::new(&self.logits, self.vocab_len))
     }
 
     /// The tokens in the cache.
@@ -89,23 +112,12 @@ impl Model for ScriptedModel {
     }
 
     fn score(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>> {
-        let needed = self.tokens.len() + tokens.len();
-        if needed > self.context_len_max {
-            return Err(Error::ContextFull { needed, capacity: self.context_len_max });
-        }
-        if self.interrupted.0.load(Ordering::Acquire) {
-            return Err(Error::Cancelled);
-        }
-        self.passes.push(tokens.len());
-        self.logits.clear();
-        for &token in tokens {
-            self.tokens.push(token);
-            let start = self.logits.len();
-            self.logits.resize(start + self.vocab_len, 0.0);
-            (self.script)(&self.tokens, &mut self.logits[start..]);
-        }
-        let logits = Logits::new(&self.logits, self.vocab_len);
-        Ok(if self.scores_every_row { logits } else { logits.last_row() })
+        let rows = if self.scores_every_row { tokens.len() } else { 1 };
+        self.run(tokens, rows)
+    }
+
+    fn prefill(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>> {
+        self.run(tokens, 1)
     }
 
     fn truncate(&mut self, len: usize) -> Result<()> {

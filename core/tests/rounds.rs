@@ -185,21 +185,22 @@ fn penalised() -> GenerationOptions {
 #[test]
 fn greedy_text_is_the_targets_own_with_every_drafter_and_length() {
     let options = [GenerationOptions::default(), penalised()];
+    let mut accepted: HashMap<&str, usize> = HashMap::new();
     for (options, constrained) in options.into_iter().flat_map(|o| [(o.clone(), false), (o, true)]) {
         let setup = Setup::new(70, options, constrained);
         let (plain, _) = setup.generate(0, 120, None, |_| 0);
         for (name, mut drafter) in setup.drafters() {
-            let mut accepted = 0;
             for draft_len in 1..=16 {
                 let (text, kept) = setup.generate(0, 120, Some(&mut *drafter), |_| draft_len);
                 assert_eq!(text, plain, "{name}, {draft_len} drafted");
-                accepted += kept;
+                *accepted.entry(name).or_default() += kept;
             }
             let (text, _) = setup.generate(0, 120, Some(&mut *drafter), |round| round * 7 % 17);
             assert_eq!(text, plain, "{name}, changing lengths");
-            assert!(name == "wrong" || accepted > 10, "{name}: only {accepted} accepted");
         }
     }
+    accepted.remove("wrong");
+    assert!(accepted.values().all(|&kept| kept > 10), "accepted by drafter: {accepted:?}");
 }
 
 #[test]
