@@ -6,7 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::failure;
-use crate::folder_arguments::FolderArguments;
+use crate::generation_arguments::GenerationArguments;
+use crate::model_arguments::ModelArguments;
 
 /// Fast text generation on ONNX Runtime: a small drafter proposes tokens, the target checks them in one pass.
 #[derive(Debug, Parser)]
@@ -26,12 +27,18 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Continue a prompt and stream the text.
+    Generate(Generate),
+    /// Talk over several turns; Ctrl-C ends the answer, Ctrl-D the conversation.
+    Chat(Chat),
     /// Show what a folder holds: layout, types, sizes, cache bytes per token, providers, lineage.
     Inspect(Inspect),
     /// Check every digest of a pack.
     Verify(Verify),
     /// Assemble a pack from a target and a drafter.
     Pack(Pack),
+    /// Run prompts with the target alone and with the pair, and compare speed and text.
+    Demo(Demo),
     /// Print a completion script for a shell.
     Completions {
         /// The shell to complete for.
@@ -40,9 +47,68 @@ pub(crate) enum Command {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Generate {
+    #[command(flatten)]
+    pub(crate) models: ModelArguments,
+
+    /// The prompt; `-` or nothing reads it from standard input.
+    pub(crate) prompt: Option<String>,
+
+    /// Wrap the prompt as a user's message in the pack's chat template.
+    #[arg(long)]
+    pub(crate) chat_template: bool,
+
+    /// System message; implies --chat-template.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+
+    /// Generate N times from an empty session; for measuring.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) repeat: u16,
+
+    #[command(flatten)]
+    pub(crate) generation: GenerationArguments,
+
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Chat {
+    #[command(flatten)]
+    pub(crate) models: ModelArguments,
+
+    /// System message.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) generation: GenerationArguments,
+
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// How text is shown to people.
+#[derive(Args, Debug)]
+pub(crate) struct Display {
+    /// Show tokens that were drafted and accepted in another colour.
+    #[arg(long)]
+    pub(crate) show_draft: bool,
+
+    /// Print only the text.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Inspect {
     #[command(flatten)]
-    pub(crate) folder: FolderArguments,
+    pub(crate) models: ModelArguments,
+
+    /// Read the files only; do not open the models.
+    #[arg(long)]
+    pub(crate) files_only: bool,
 }
 
 #[derive(Args, Debug)]
@@ -81,6 +147,23 @@ pub(crate) struct Pack {
     /// Replace a pack, or an empty folder, at the same place.
     #[arg(long)]
     pub(crate) overwrite: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    #[command(flatten)]
+    pub(crate) models: ModelArguments,
+
+    /// Prompt; without one, the pack's own examples or a few built-in ones.
+    pub(crate) prompt: Option<String>,
+
+    /// Most tokens per run.
+    #[arg(long, default_value_t = 160, value_name = "N")]
+    pub(crate) max_tokens: usize,
+
+    /// Measured runs of each kind per prompt.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) runs: u16,
 }
 
 #[cfg(test)]

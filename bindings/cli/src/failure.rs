@@ -1,5 +1,6 @@
 //! Errors for people: what is wrong, where, what to do; and the exit code for scripts.
 
+use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -87,6 +88,15 @@ impl Failure {
             writeln!(out, "   {STRONG}help:{STRONG:#} {help}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{} ({})", self.what, place.display()),
+            None => f.write_str(&self.what),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use drafthorse_pack::{Acceptance, Card, Folder, FolderKind, Header, Lineage, Mod
 use serde::Serialize;
 
 use crate::arguments::Inspect;
+use crate::assignment::Assignment;
 use crate::failure::Result;
 use crate::format::{bytes, count};
 use crate::style::{FAINT, STRONG};
@@ -31,6 +32,8 @@ struct Description {
     acceptance: Vec<Acceptance>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_this_machine: Option<Assignment>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     settings_passed_over: Vec<String>,
 }
@@ -58,8 +61,14 @@ struct Model {
 }
 
 pub(crate) fn run(arguments: &Inspect, json: bool) -> Result<ExitCode> {
-    let folder = drafthorse_pack::open(&arguments.folder.pack, &arguments.folder.options())?;
-    let description = describe(&folder);
+    let folder = &arguments.models.folder;
+    let mut description = describe(&drafthorse_pack::open(&folder.pack, &folder.options())?);
+    if !arguments.files_only {
+        match arguments.models.open(json) {
+            Ok(engine) => description.on_this_machine = Some((&engine).into()),
+            Err(failure) => description.notes.push(format!("cannot run here: {failure}")),
+        }
+    }
     if json {
         let text = serde_json::to_string_pretty(&description).expect("strings and numbers serialise");
         writeln!(std::io::stdout().lock(), "{text}")?;
@@ -87,6 +96,7 @@ fn describe(folder: &Folder) -> Description {
         lineage: manifest.and_then(|manifest| manifest.drafter.as_ref()?.lineage.clone()),
         acceptance: manifest.map_or_else(Vec::new, |manifest| manifest.acceptance.clone()),
         notes: folder.notes.clone(),
+        on_this_machine: None,
         settings_passed_over: folder.unknown_keys.clone(),
     }
 }
@@ -176,6 +186,9 @@ fn write(out: &mut impl Write, description: &Description) -> Result<()> {
             ),
         )?;
     }
+    if let Some(assignment) = &description.on_this_machine {
+        assignment.write(out)?;
+    }
     if !description.notes.is_empty() || !description.settings_passed_over.is_empty() {
         writeln!(out, "\n{STRONG}notes{STRONG:#}")?;
     }
@@ -243,7 +256,8 @@ fn write_lineage(out: &mut impl Write, lineage: &Lineage) -> Result<()> {
     Ok(())
 }
 
-fn line(out: &mut impl Write, name: &str, value: &str) -> Result<()> {
+/// One figure with its name.
+pub(crate) fn line(out: &mut impl Write, name: &str, value: &str) -> Result<()> {
     if !value.is_empty() {
         writeln!(out, "  {FAINT}{name:<14}{FAINT:#} {value}")?;
     }

@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
+use drafthorse::CancelHandle;
+
 use crate::failure::{Failure, INTERRUPTED};
 
 /// What Ctrl-C would end.
@@ -12,12 +14,20 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 static INSTALLED: Once = Once::new();
 
 enum Work {
+    /// A generation, which ends with its account.
+    Generation(CancelHandle),
     /// Something that asks [`flow`] now and then.
     Steps,
 }
 
 /// While it lives, Ctrl-C ends this work and not the program. A second Ctrl-C ends the program.
 pub(crate) struct Watch(());
+
+/// Lets Ctrl-C end the generation behind `handle`.
+pub(crate) fn watch(handle: CancelHandle) -> Watch {
+    *current() = Some(Work::Generation(handle));
+    Watch(())
+}
 
 /// Lets Ctrl-C end work that asks [`flow`], so that it can clean up.
 pub(crate) fn watch_steps() -> Watch {
@@ -48,8 +58,12 @@ pub(crate) fn install() -> Result<(), Failure> {
 
 fn on_interrupt() {
     match current().take() {
+        Some(Work::Generation(handle)) => handle.cancel(),
         Some(Work::Steps) => STOPPED.store(true, Ordering::Release),
-        None => std::process::exit(i32::from(INTERRUPTED)),
+        None => {
+            eprintln!();
+            std::process::exit(i32::from(INTERRUPTED))
+        }
     }
 }
 

@@ -1,13 +1,22 @@
 //! The `drafthorse` command: arguments in, events out, no logic of its own.
 
 mod arguments;
+mod assignment;
+mod chat;
+mod comparison;
+mod demo;
 mod failure;
 mod folder_arguments;
 mod format;
+mod generate;
+mod generation_arguments;
 mod inspect;
 mod interrupt;
+mod model_arguments;
+mod output;
 mod pack;
 mod style;
+mod summary;
 mod verify;
 
 use std::process::ExitCode;
@@ -28,6 +37,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
+        Command::Generate(generate) => generate::run(generate, arguments.json),
+        Command::Chat(chat) => chat::run(chat, arguments.json),
+        Command::Demo(demo) => demo::run(demo, arguments.json),
         Command::Inspect(inspect) => inspect::run(inspect, arguments.json),
         Command::Verify(verify) => verify::run(verify, arguments.json),
         Command::Pack(pack) => pack::run(pack, arguments.json),

@@ -3,6 +3,8 @@
 use anstyle::{AnsiColor, Effects, Style};
 use clap::builder::Styles;
 
+/// A token that was drafted and accepted.
+pub(crate) const DRAFTED: Style = AnsiColor::Green.on_default();
 /// Names of figures, and whatever is said beside the text.
 pub(crate) const FAINT: Style = Style::new().effects(Effects::DIMMED);
 /// What the eye should find first.

@@ -1,43 +1,20 @@
 //! The commands about folders, run as a person runs them: inspect, pack, verify.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod common;
 
+use common::{drafthorse, json, random_pair, text};
 use drafthorse_graph::fixtures::{RandomPair, hugging_face_variants};
-use drafthorse_graph::{GraphOptions, Layout, Precision};
-use serde_json::Value;
-
-fn drafthorse(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_drafthorse")).args(arguments).output().expect("the command starts")
-}
-
-/// Standard output as JSON, after the expected exit code.
-fn json(arguments: &[&str], code: i32) -> Value {
-    let output = drafthorse(&[&["--json"], arguments].concat());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
-    let text = if code == 0 || !output.stdout.is_empty() { &output.stdout } else { &output.stderr };
-    serde_json::from_slice(text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {errors}"))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
-}
-
-fn options() -> GraphOptions {
-    GraphOptions::new(Layout::Shared, Precision::FP32)
-}
 
 #[test]
 fn a_pack_is_assembled_inspected_and_verified() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("genai");
-    RandomPair::small().unwrap().write_genai(&source, &options()).unwrap();
+    random_pair(&source);
     let pack = folder.path().join("pack");
     let drafter = source.join("drafter.onnx");
     json(&["pack", "--target", text(&source), "--drafter", text(&drafter), "-o", text(&pack)], 0);
 
-    let found = json(&["inspect", text(&pack)], 0);
+    let found = json(&["inspect", text(&pack), "--files-only"], 0);
     assert_eq!(found["kind"], "pack");
     assert_eq!(found["target"]["cache_layout"], "shared buffer");
     // Two layers of keys and values, two heads of sixteen numbers, four bytes each.
@@ -61,7 +38,7 @@ fn a_hugging_face_folder_asks_for_its_variant() {
     let refusal = json(&["inspect", text(folder.path())], 3);
     assert!(refusal["error"].as_str().unwrap().contains("q4f16"), "{refusal}");
     assert!(refusal["help"].as_str().unwrap().contains("--variant"), "{refusal}");
-    let found = json(&["inspect", text(folder.path()), "--variant", "q4f16"], 0);
+    let found = json(&["inspect", text(folder.path()), "--variant", "q4f16", "--files-only"], 0);
     assert_eq!(found["target"]["cache"], "f16");
 }
 
@@ -69,7 +46,7 @@ fn a_hugging_face_folder_asks_for_its_variant() {
 fn a_taken_place_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("genai");
-    RandomPair::small().unwrap().write_genai(&source, &options()).unwrap();
+    random_pair(&source);
     let refusal = json(&["pack", "--target", text(&source), "--drafter", text(&source), "-o", text(&source)], 3);
     assert!(refusal["error"].as_str().unwrap().contains("exists already"), "{refusal}");
     assert!(source.join("model.onnx").is_file());
@@ -80,13 +57,13 @@ fn what_is_no_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(json(&["inspect", text(folder.path())], 3)["where"], text(folder.path()));
     assert_eq!(json(&["verify", text(&folder.path().join("absent"))], 3)["exit_code"], 3);
-    assert_eq!(drafthorse(&["inspect"]).status.code(), Some(2), "an argument is missing");
+    assert_eq!(drafthorse(&["inspect"], "", &[]).status.code(), Some(2), "an argument is missing");
 }
 
 #[test]
 fn completions_are_printed_for_each_shell() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let output = drafthorse(&["completions", shell]);
+        let output = drafthorse(&["completions", shell], "", &[]);
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("inspect"), "{shell}");
     }
