@@ -95,3 +95,8 @@ pub use text::{SpecialTokens, StreamCheckpoint, TokenStream, Tokenizer};
 pub use token::TokenId;
 pub use token_mask::TokenMaskSource;
 pub use verify::Verifier;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
