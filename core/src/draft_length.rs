@@ -1,13 +1,16 @@
 //! How many tokens to draft next, from measured costs and observed acceptance.
 
 use crate::acceptance_record::AcceptanceRecord;
-use crate::{CostProfile, DRAFT_LEN_MAX, DraftLength, DraftSource, Passthrough};
+use crate::early_stop::ConfidenceRecord;
+use crate::{CostProfile, DRAFT_LEN_MAX, DraftLength, DraftSource, EarlyStop, Passthrough};
 
 /// What the next round is to draft.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DraftChoice {
     /// Most tokens to draft; 0 is a plain step.
     pub len: usize,
+    /// When to draft less.
+    pub stop: EarlyStop,
     /// Why nothing is drafted, where `len` is 0.
     pub passthrough: Option<Passthrough>,
 }
@@ -16,7 +19,7 @@ pub struct DraftChoice {
 ///
 /// Fixed lengths are kept wherever limits allow. An adaptive length is the one with the most tokens per unit of time,
 /// by the profile's costs and the running acceptance of every draft position; the choice moves only for a gain worth
-/// having. Where none pays, single tokens are still tried now and then, paid for by the plain steps in between, so that
+/// having. Around it a draft by a model ends earlier or later, as its tokens' own probabilities say. Where none pays, single tokens are still tried now and then, paid for by the plain steps in between, so that
 /// speculation that cannot win costs at most [`LOSS_SHARE`] of the plain time, and one plain step more at the start.
 #[derive(Clone, Debug)]
 pub struct DraftLengthController {
@@ -35,6 +38,10 @@ pub struct DraftLengthController {
 #[derive(Clone, Debug)]
 struct Source {
     record: AcceptanceRecord,
+    confidences: ConfidenceRecord,
+    /// Tokens and costs of late, the older the lighter.
+    tokens: f64,
+    cost: f64,
     /// c: a drafted token in plain steps.
     draft_cost: f64,
     /// The length in force.
@@ -53,6 +60,12 @@ const CREDIT_MAX: f64 = 4.0;
 /// A length in force is left for one that is faster by this share.
 const HYSTERESIS: f64 = 0.02;
 
+/// Weight that a round's speed keeps at the next round.
+const SPEED_MEMORY: f64 = 0.95;
+
+/// Plain steps that the predicted speed counts as beside the observed one.
+const SPEED_PRIOR_COST: f64 = 5.0;
+
 /// Chance that a drafted token is accepted, before anything is known.
 const ACCEPTANCE_PRIOR: f64 = 0.7;
 
@@ -61,7 +74,14 @@ impl DraftLengthController {
     /// (a pack's card), if there is one.
     pub fn new(mode: DraftLength, profile: &CostProfile, acceptance: Option<f64>) -> Self {
         let prior = acceptance.filter(|a| a.is_finite()).unwrap_or(ACCEPTANCE_PRIOR).clamp(0.0, 1.0);
-        let source = |prior, draft_cost| Source { record: AcceptanceRecord::new(prior), draft_cost, len: 0 };
+        let source = |prior, draft_cost| Source {
+            record: AcceptanceRecord::new(prior),
+            confidences: ConfidenceRecord::default(),
+            tokens: 0.0,
+            cost: 0.0,
+            draft_cost,
+            len: 0,
+        };
         Self {
             mode,
             verify_cost: std::array::from_fn(|rows| profile.verify_cost(rows.max(1))),
@@ -90,13 +110,14 @@ impl DraftLengthController {
         }
         let Some(index) = Which::of(source) else { return DraftChoice::nothing(Passthrough::NothingToPropose) };
         match self.mode {
-            DraftLength::Fixed(_) => DraftChoice { len: len_max, passthrough: None },
+            DraftLength::Fixed(_) => DraftChoice::fixed(len_max),
             DraftLength::Adaptive(len) => self.adapt(index, len.min(DRAFT_LEN_MAX), len_max),
         }
     }
 
-    /// Takes note of a round that drafted `drafted` tokens from `source`, of which `accepted` stayed.
-    pub fn observe(&mut self, source: DraftSource, drafted: usize, accepted: usize) {
+    /// Takes note of a round that drafted one token per confidence from `source`, of which the first `accepted` stayed.
+    pub fn observe(&mut self, source: DraftSource, confidences: &[f32], accepted: usize) {
+        let drafted = confidences.len();
         let Some(which) = Which::of(source).filter(|_| drafted > 0) else {
             self.plain_rounds += 1;
             if self.credit < CREDIT_START {
@@ -108,7 +129,11 @@ impl DraftLengthController {
         let gained = (1 + accepted) as f64 - cost;
         self.credit = (self.credit + gained).min(CREDIT_MAX);
         self.plain_rounds = 0;
-        self.source_mut(which).record.observe(drafted, accepted);
+        let source = self.source_mut(which);
+        source.record.observe(drafted, accepted);
+        source.confidences.observe(confidences, accepted);
+        source.tokens = source.tokens * SPEED_MEMORY + (1 + accepted) as f64;
+        source.cost = source.cost * SPEED_MEMORY + cost;
     }
 
     /// Estimated chance that the token at draft position `position` (from 0) is accepted if those before it are.
@@ -123,18 +148,36 @@ impl DraftLengthController {
         let source = self.source_mut(which);
         let current = source.len.min(len_asked);
         source.len = if speeds[best] > speeds[current] * (1.0 + HYSTERESIS) { best } else { current };
-        let wanted = source.len.min(len_max);
+        let (len, stop) = match (source.len, which) {
+            (0, _) => (0, EarlyStop::NEVER),
+            (len, Which::Lookup) => (len, EarlyStop::NEVER),
+            (len, Which::Model) => (2 * len + 1, self.stop(which, speeds[len])),
+        };
+        let wanted = len.min(len_max);
 
         let affordable = (0..=wanted).rev().find(|&len| self.round_cost(which, len) - 1.0 <= self.credit);
         match affordable.filter(|&len| len > 0) {
-            Some(len) => DraftChoice { len, passthrough: None },
-            None if self.may_try(which) => DraftChoice { len: 1, passthrough: None },
+            Some(len) => DraftChoice { len, stop, passthrough: None },
+            None if self.may_try(which) => DraftChoice::fixed(1),
             None if wanted > 0 => DraftChoice::nothing(Passthrough::TooManyRejections),
             None => DraftChoice::nothing(Passthrough::DoesNotPay {
                 acceptance: self.source(which).record.acceptance(0),
                 cost: self.round_cost(which, 1) - 1.0,
             }),
         }
+    }
+
+    /// Ends drafts whose next token is worth less than the speed reached so far; `speed` until there is one.
+    fn stop(&self, which: Which, speed: f64) -> EarlyStop {
+        let source = self.source(which);
+        let speed = (source.tokens + SPEED_PRIOR_COST * speed) / (source.cost + SPEED_PRIOR_COST);
+        let (len, rows) = (source.len as f64, &self.verify_cost);
+        // The mean over the length in force: a step in the cost of rows is paid once, by whoever takes it.
+        let row_cost = (rows[source.len + 1] - rows[1]) / len;
+        source.confidences.stop(source.record.acceptance(0), speed.max(1.0), |drafted| {
+            let row_cost = if drafted > source.len { rows[drafted + 1] - rows[drafted] } else { row_cost };
+            source.draft_cost + row_cost
+        })
     }
 
     /// Expected tokens per plain step's time, by draft length.
@@ -174,8 +217,13 @@ impl DraftLengthController {
 }
 
 impl DraftChoice {
-    fn nothing(reason: Passthrough) -> Self {
-        Self { len: 0, passthrough: Some(reason) }
+    /// A plain step.
+    pub fn nothing(reason: Passthrough) -> Self {
+        Self { len: 0, stop: EarlyStop::NEVER, passthrough: Some(reason) }
+    }
+
+    fn fixed(len: usize) -> Self {
+        Self { len, stop: EarlyStop::NEVER, passthrough: None }
     }
 }
 
@@ -226,14 +274,13 @@ mod tests {
         }
     }
 
-    /// Generates `tokens` tokens where draft position `i` of round `r` is accepted with chance `acceptance(t, i)`, t the
-    /// tokens so far.
+    /// Generates `tokens` tokens; `token` makes a drafted one's confidence and chance from a uniform number.
     fn run(
         controller: &mut DraftLengthController,
         profile: &CostProfile,
         tokens: usize,
         seed: u64,
-        acceptance: impl Fn(usize, usize) -> f64,
+        token: impl Fn(f64) -> (f64, f64),
     ) -> Run {
         let random = Random::new(seed);
         let mut run = Run { cost: 0.0, tokens: 0.0, lens: Vec::new() };
@@ -241,11 +288,20 @@ mod tests {
         while emitted < tokens {
             let choice = controller.choose(DraftSource::Model, tokens - emitted - 1);
             assert_eq!(choice.len == 0, choice.passthrough.is_some());
-            let kept = |i: &usize| random.uniform(run.lens.len(), Purpose::Accept, *i) < acceptance(emitted, *i);
-            let accepted = (0..choice.len).take_while(kept).count();
-            controller.observe(DraftSource::Model, choice.len, accepted);
-            run.cost += profile.draft_cost() * choice.len as f64 + profile.verify_cost(choice.len + 1);
-            run.lens.push(choice.len);
+            let round = run.lens.len();
+            let (mut confidences, mut kept, mut reach) = (Vec::new(), Vec::new(), 1.0);
+            while confidences.len() < choice.len && choice.stop.goes_on(confidences.len(), reach) {
+                let i = confidences.len();
+                let (confidence, chance) = token(random.uniform(round, Purpose::Draft, i));
+                confidences.push(confidence as f32);
+                kept.push(random.uniform(round, Purpose::Accept, i) < chance);
+                reach *= choice.stop.acceptance(confidence);
+            }
+            let accepted = kept.iter().take_while(|kept| **kept).count();
+            controller.observe(DraftSource::Model, &confidences, accepted);
+            let drafted = confidences.len();
+            run.cost += profile.draft_cost() * drafted as f64 + profile.verify_cost(drafted + 1);
+            run.lens.push(drafted);
             emitted += accepted + 1;
         }
         run.tokens = emitted as f64;
@@ -306,7 +362,7 @@ mod tests {
         for (c, d) in [(0.05, 0.02), (0.1, 0.1), (0.3, 0.2), (0.9, 0.5), (0.02, 0.0)] {
             for tokens in [96, 256, 2000] {
                 let profile = profile(c, d);
-                let run = run(&mut adaptive(&profile), &profile, tokens, 3, |_, _| 0.0);
+                let run = run(&mut adaptive(&profile), &profile, tokens, 3, |_| (0.5, 0.0));
                 let loss = run.cost / run.tokens - 1.0;
                 assert!(loss <= 0.03, "c {c}, d {d}, {tokens} tokens: {:.1} % lost", loss * 100.0);
             }
@@ -318,7 +374,7 @@ mod tests {
         for (c, d) in [(0.02, 0.01), (0.05, 0.05), (0.1, 0.02), (0.2, 0.1)] {
             for acceptance in [0.1, 0.3, 0.5, 0.7, 0.8, 0.9] {
                 let profile = profile(c, d);
-                let run = run(&mut adaptive(&profile), &profile, 3000, 17, |_, _| acceptance);
+                let run = run(&mut adaptive(&profile), &profile, 3000, 17, |_| (0.5, acceptance));
                 let best = (0..=DRAFT_LEN_MAX)
                     .map(|len| speedup(acceptance, len, c, profile.verify_cost(len + 1), 0.0))
                     .fold(0.0, f64::max);
@@ -331,22 +387,38 @@ mod tests {
     fn the_choice_settles_and_comes_back_when_the_text_changes() {
         let profile = profile(0.1, 0.05);
         let mut controller = adaptive(&profile);
-        let steady = run(&mut controller, &profile, 2000, 5, |_, _| 0.7);
+        let steady = run(&mut controller, &profile, 2000, 5, |_| (0.5, 0.7));
         let changes = steady.lens.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        assert!(changes < steady.lens.len() / 10, "{changes} changes in {} rounds", steady.lens.len());
+        assert!(changes < steady.lens.len() / 5, "{changes} changes in {} rounds", steady.lens.len());
 
-        let hopeless = run(&mut controller, &profile, 600, 6, |_, _| 0.0);
+        let hopeless = run(&mut controller, &profile, 600, 6, |_| (0.5, 0.0));
         assert!(hopeless.cost / hopeless.tokens < 1.03, "{}", hopeless.cost / hopeless.tokens);
         assert!(hopeless.lens.iter().rev().take(200).filter(|&&len| len == 0).count() > 170);
-        let again = run(&mut controller, &profile, 1500, 7, |_, _| 0.8);
+        let again = run(&mut controller, &profile, 1500, 7, |_| (0.5, 0.8));
         assert!(again.lens.iter().rev().skip(2).take(50).all(|&len| len >= 2), "{:?}", again.lens);
+    }
+
+    #[test]
+    fn a_drafter_that_knows_when_it_is_right_is_faster_than_any_fixed_length() {
+        // Half of the tokens are easy, and the drafter is sure of those.
+        let token = |u: f64| if u < 0.5 { (0.99, 0.97) } else { (0.3, 0.35) };
+        for (c, d) in [(0.05, 0.03), (0.1, 0.05), (0.2, 0.05)] {
+            let profile = profile(c, d);
+            let fixed = |len: usize| {
+                let mut controller = DraftLengthController::new(DraftLength::Fixed(len), &profile, None);
+                run(&mut controller, &profile, 8000, 11, token).speed()
+            };
+            let best = (1..=8).map(fixed).fold(1.0, f64::max);
+            let adaptive = run(&mut adaptive(&profile), &profile, 8000, 11, token).speed();
+            assert!(adaptive > 1.03 * best, "c {c}, d {d}: {adaptive} against {best} fixed");
+        }
     }
 
     #[test]
     fn limits_and_reasons() {
         let profile = profile(0.1, 0.0);
         let mut controller = DraftLengthController::new(DraftLength::Fixed(5), &profile, None);
-        assert_eq!(controller.choose(DraftSource::Model, 9), DraftChoice { len: 5, passthrough: None });
+        assert_eq!(controller.choose(DraftSource::Model, 9), DraftChoice::fixed(5));
         assert_eq!(controller.choose(DraftSource::Model, 3).len, 3);
         assert_eq!(controller.choose(DraftSource::Model, 0).passthrough, Some(Passthrough::OneTokenLeft));
         assert_eq!(controller.choose(DraftSource::Nothing, 9).passthrough, Some(Passthrough::NothingToPropose));
@@ -364,8 +436,8 @@ mod tests {
         let profile = profile(0.5, 0.02);
         let mut controller = adaptive(&profile);
         for _ in 0..60 {
-            controller.observe(DraftSource::Model, 2, 0);
-            controller.observe(DraftSource::Lookup, 8, 8);
+            controller.observe(DraftSource::Model, &[0.5; 2], 0);
+            controller.observe(DraftSource::Lookup, &[1.0; 8], 8);
         }
         assert_eq!(controller.choose(DraftSource::Model, 99).len, 0);
         assert!(controller.choose(DraftSource::Lookup, 99).len >= 8);

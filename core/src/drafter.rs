@@ -72,4 +72,9 @@ pub trait DraftSink {
     /// # Errors
     /// Errors of the constraint, if there is one.
     fn offer_token(&mut self, token: TokenId) -> Result<bool>;
+
+    /// False once no further token will be taken, so that a drafter need not make one.
+    fn wants_more(&self) -> bool {
+        true
+    }
 }

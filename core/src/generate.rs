@@ -157,15 +157,13 @@ impl Generation {
         let source = state.draft_source();
         let choice = match &state.drafter {
             Some(_) => state.draft_length.choose(source, limit),
-            None if state.target.scores_every_row() => {
-                DraftChoice { len: 0, passthrough: Some(Passthrough::NoDrafter) }
-            }
-            None => DraftChoice { len: 0, passthrough: Some(Passthrough::LastRowOnly) },
+            None if state.target.scores_every_row() => DraftChoice::nothing(Passthrough::NoDrafter),
+            None => DraftChoice::nothing(Passthrough::LastRowOnly),
         };
         let mut pair =
             Pair { target: &mut *state.target, drafter: state.drafter.as_deref_mut(), history: &mut state.history };
-        let outcome = self.rounds.run(&mut pair, choice.len, 0.0)?;
-        state.draft_length.observe(source, outcome.proposed, outcome.accepted);
+        let outcome = self.rounds.run(&mut pair, choice.len, &choice.stop)?;
+        state.draft_length.observe(source, self.rounds.confidences(), outcome.accepted);
 
         let (chunk, ended) = self.show(first, outcome.accepted)?;
         let record = RoundRecord {

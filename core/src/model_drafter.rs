@@ -95,8 +95,9 @@ impl<M: Model> Drafter for ModelDrafter<M> {
         let mut pending = &context[self.model.len()..];
         let mut last;
         for _ in 0..len_max {
-            if self.model.len() + pending.len() > self.model.context_len_max() {
-                break; // A full drafter ends the draft, not the generation.
+            // A full drafter ends the draft, not the generation.
+            if !sink.wants_more() || self.model.len() + pending.len() > self.model.context_len_max() {
+                break;
             }
             let logits = self.model.prefill(pending)?;
             let row = self.columns.in_target_ids(logits.last(), &mut self.row, self.target_vocab_len);

@@ -11,6 +11,7 @@ pub struct Proposal<F = f32> {
     tokens: Vec<TokenId>,
     certain: Vec<bool>,
     masked: Vec<bool>,
+    confidences: Vec<f32>,
     /// `[len_max]`; those of certain tokens are stale.
     rows: Vec<Distribution<F>>,
     /// `[len_max, mask_len]` bit words; those of unmasked positions are stale.
@@ -61,7 +62,9 @@ impl<F: Copy + Into<f64>> Proposal<F> {
         assert!(tokens.len() == rows.len() && certain.len() == rows.len(), "one row and one mark per token");
         let vocab_len = rows.first().map_or(0, |row| row.probs().len());
         let mut proposal = Self::with_rows(rows, vocab_len);
-        tokens.iter().zip(certain).for_each(|(&token, &certain)| proposal.push(token, certain));
+        for (&token, &certain) in tokens.iter().zip(certain) {
+            proposal.push(token, certain, 1.0);
+        }
         proposal
     }
 
@@ -70,6 +73,7 @@ impl<F: Copy + Into<f64>> Proposal<F> {
             tokens: Vec::with_capacity(rows.len()),
             certain: Vec::with_capacity(rows.len()),
             masked: Vec::with_capacity(rows.len()),
+            confidences: Vec::with_capacity(rows.len()),
             rows,
             masks: Vec::new(),
             mask_len: vocab_len.div_ceil(32),
@@ -110,27 +114,34 @@ impl<F: Copy + Into<f64>> Proposal<F> {
         self.masked[index].then(|| &self.masks[index * self.mask_len..(index + 1) * self.mask_len])
     }
 
-    /// Records a token sampled from the row that [`next_mut`](Proposal::next_mut) gave.
+    /// How sure the drafter was of each token, in [0, 1].
+    pub fn confidences(&self) -> &[f32] {
+        &self.confidences
+    }
+
+    /// Records a token sampled from the row that [`next_mut`](Proposal::next_mut) gave, of which the drafter was sure
+    /// to the degree `confidence`.
     ///
     /// # Panics
     /// If the proposal is full.
-    pub fn push_sampled(&mut self, token: TokenId) {
-        self.push(token, false);
+    pub fn push_sampled(&mut self, token: TokenId, confidence: f32) {
+        self.push(token, false, confidence);
     }
 
     /// Records a token that had no alternative.
     ///
     /// # Panics
     /// If the proposal is full.
-    pub fn push_certain(&mut self, token: TokenId) {
-        self.push(token, true);
+    pub fn push_certain(&mut self, token: TokenId, confidence: f32) {
+        self.push(token, true, confidence);
     }
 
-    fn push(&mut self, token: TokenId, certain: bool) {
+    fn push(&mut self, token: TokenId, certain: bool, confidence: f32) {
         assert!(self.tokens.len() < self.rows.len(), "the proposal is full");
         self.tokens.push(token);
         self.certain.push(certain);
         self.masked.push(std::mem::take(&mut self.next_masked));
+        self.confidences.push(confidence);
     }
 
     /// Drops every token.
@@ -143,6 +154,7 @@ impl<F: Copy + Into<f64>> Proposal<F> {
         self.tokens.truncate(len);
         self.certain.truncate(len);
         self.masked.truncate(len);
+        self.confidences.truncate(len);
         self.next_masked = false;
     }
 }
@@ -163,7 +175,7 @@ mod tests {
             let push = |proposal: &mut Proposal, &(token, certain, mask): &(TokenId, bool, Option<u32>)| {
                 proposal.mask_next(mask.map(|word| [word; 3]).as_ref().map(|words| &words[..]));
                 proposal.next_mut().0.set_weights([(1.0, token)].into_iter(), 1.0);
-                if certain { proposal.push_certain(token) } else { proposal.push_sampled(token) }
+                if certain { proposal.push_certain(token, 1.0) } else { proposal.push_sampled(token, 0.5) }
             };
             let mut proposal = Proposal::new(70, 9);
             pushes.iter().for_each(|p| push(&mut proposal, p));
@@ -174,6 +186,7 @@ mod tests {
             pushes.iter().take(cut).for_each(|p| push(&mut fresh, p));
             push(&mut fresh, &(5, false, after));
             prop_assert_eq!(proposal.tokens(), fresh.tokens());
+            prop_assert_eq!(proposal.confidences(), fresh.confidences());
             for index in 0..fresh.len() {
                 prop_assert_eq!(proposal.mask(index), fresh.mask(index));
                 for token in 0..70 {
@@ -187,7 +200,7 @@ mod tests {
     fn a_short_mask_allows_nothing_beyond_it() {
         let mut proposal = Proposal::new(70, 1);
         proposal.mask_next(Some(&[u32::MAX]));
-        proposal.push_certain(3);
+        proposal.push_certain(3, 1.0);
         assert_eq!(proposal.mask(0), Some(&[u32::MAX, 0, 0][..]));
     }
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Drafter, GenerationPlan, History, Model, Result, TokenId, TokenMaskSource, proposal::Proposal, verify::Verifier,
+    Drafter, EarlyStop, GenerationPlan, History, Model, Result, TokenId, TokenMaskSource, proposal::Proposal,
+    verify::Verifier,
 };
 
 /// The models and the confirmed tokens that a round works on. The history's last token is the anchor.
@@ -65,6 +66,11 @@ impl Rounds {
         self.verifier.rule().is_lossless()
     }
 
+    /// How sure the drafter was of each token of the last round's draft.
+    pub(crate) fn confidences(&self) -> &[f32] {
+        self.proposal.confidences()
+    }
+
     /// Confirms one to `draft_len + 1` tokens and appends them to the history.
     ///
     /// The target's cache must hold all of the history but the last token, or less: what is missing is scored first.
@@ -72,9 +78,9 @@ impl Rounds {
     /// # Errors
     /// Errors of the models and of the constraint. History and constraint are then as before the round; the caches
     /// may hold drafted tokens, which the next `truncate` to the history's length removes.
-    pub(crate) fn run(&mut self, pair: &mut Pair<'_>, draft_len: usize, reach_min: f64) -> Result<Outcome> {
+    pub(crate) fn run(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<Outcome> {
         let confirmed = pair.history.len();
-        let outcome = self.propose_and_verify(pair, draft_len, reach_min);
+        let outcome = self.propose_and_verify(pair, draft_len, stop);
         if outcome.is_err() {
             let drafted = pair.history.len().saturating_sub(confirmed);
             pair.history.truncate(confirmed);
@@ -87,9 +93,9 @@ impl Rounds {
         outcome
     }
 
-    fn propose_and_verify(&mut self, pair: &mut Pair<'_>, draft_len: usize, reach_min: f64) -> Result<Outcome> {
+    fn propose_and_verify(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<Outcome> {
         let start = Instant::now();
-        self.propose(pair, draft_len, reach_min)?;
+        self.propose(pair, draft_len, stop)?;
         let drafted = Instant::now();
 
         let anchor = pair.history.len() - self.proposal.len() - 1;
@@ -113,14 +119,14 @@ impl Rounds {
         Ok(Outcome { proposed: self.proposal.len(), accepted: acceptance.accepted, times })
     }
 
-    fn propose(&mut self, pair: &mut Pair<'_>, draft_len: usize, reach_min: f64) -> Result<()> {
+    fn propose(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<()> {
         self.proposal.clear();
         let Some(drafter) = pair.drafter.as_deref_mut().filter(|_| draft_len > 0) else { return Ok(()) };
         // Drafted tokens go to the history, so the drafter looks at a copy. Only what the last round confirmed is new:
         // a generation never takes tokens back and goes on.
         self.context.extend_from_slice(&pair.history.tokens()[self.context.len()..]);
         let constraint = self.constraint.as_deref_mut().map(|constraint| constraint as &mut dyn TokenMaskSource);
-        let mut sink = self.verifier.sink(&mut self.proposal, pair.history, constraint, draft_len, reach_min);
+        let mut sink = self.verifier.sink(&mut self.proposal, pair.history, constraint, draft_len, stop);
         drafter.propose(&self.context, draft_len, &mut sink)
     }
 }

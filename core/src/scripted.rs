@@ -151,9 +151,12 @@ impl Interrupt for Flag {
 
 /// A drafter that offers what a function of the context says, one-hot.
 pub struct ScriptedDrafter {
-    script: Box<dyn Fn(&[TokenId]) -> Vec<TokenId> + Send>,
+    script: ProposalScript,
     truncations: Vec<usize>,
 }
+
+/// The proposal after the confirmed tokens.
+type ProposalScript = Box<dyn Fn(&[TokenId]) -> Vec<TokenId> + Send>;
 
 impl ScriptedDrafter {
     /// A drafter whose `script` gets the confirmed tokens and returns the proposal.

@@ -3,54 +3,44 @@
 use crate::accept::Rule;
 use crate::token_mask::allows;
 use crate::verify::Verifier;
-use crate::{DraftSink, Error, History, Proposal, Purpose, Result, TokenId, TokenMaskSource, Unusable};
+use crate::{DraftSink, EarlyStop, Error, History, Proposal, Purpose, Result, TokenId, TokenMaskSource, Unusable};
 
 /// The [`DraftSink`] of one round.
 ///
 /// Every token taken is pushed to history and constraint, so that the next position's processors see it;
 /// [`Verifier::verify`] takes back what is not accepted. Drafting ends at the length asked for, after a stop token,
-/// where the constraint leaves the drafter nothing, and where the draft is too unlikely to be worth its cost.
+/// where the constraint leaves the drafter nothing, and where the draft is too unlikely to be worth going on with.
 pub struct ProposalSink<'a> {
     verifier: &'a mut Verifier,
     proposal: &'a mut Proposal,
     history: &'a mut History,
     constraint: Option<&'a mut dyn TokenMaskSource>,
     len_max: usize,
-    reach_min: f64,
+    stop: EarlyStop,
     /// Place of the first drafted token in the whole sequence.
     position: usize,
-    /// Product of the largest probabilities so far: a guess at the chance that verification gets here.
+    /// Estimated chance that everything drafted so far is accepted.
     reach: f64,
 }
 
 impl Verifier {
-    /// A sink for up to `len_max` tokens after `history`, into `proposal`, which is cleared.
-    ///
-    /// A further token is only sampled while the product of the largest probabilities of all positions, that token's
-    /// included, is at least `reach_min`; 0 never stops early. The rule looks at distributions, never at a token
-    /// sampled from them, so it does not bias the output.
+    /// A sink for up to `len_max` tokens after `history`, or fewer as `stop` says, into `proposal`, which is cleared.
     pub fn sink<'a>(
         &'a mut self,
         proposal: &'a mut Proposal,
         history: &'a mut History,
         constraint: Option<&'a mut dyn TokenMaskSource>,
         len_max: usize,
-        reach_min: f64,
+        stop: &EarlyStop,
     ) -> ProposalSink<'a> {
         proposal.clear();
         let position = history.len();
         let len_max = len_max.min(proposal.len_max());
-        ProposalSink { verifier: self, proposal, history, constraint, len_max, reach_min, position, reach: 1.0 }
+        ProposalSink { verifier: self, proposal, history, constraint, len_max, stop: *stop, position, reach: 1.0 }
     }
 }
 
 impl ProposalSink<'_> {
-    /// True if no further token is wanted, whatever its distribution.
-    fn is_done(&self) -> bool {
-        let ended = self.proposal.tokens().last().is_some_and(|last| self.verifier.stop_tokens.contains(last));
-        self.proposal.len() >= self.len_max || ended
-    }
-
     /// Notes what the constraint allows next.
     fn note_mask(&mut self) -> Result<()> {
         let mask = match &mut self.constraint {
@@ -61,31 +51,26 @@ impl ProposalSink<'_> {
         Ok(())
     }
 
-    /// Samples a token from the drafter's row; `None` if the draft is to end before it.
-    fn draw(&mut self, row: &[f32]) -> Result<Option<TokenId>, Unusable> {
+    /// Samples a token from the drafter's row, and says how sure the drafter was of it.
+    fn draw(&mut self, row: &[f32]) -> Result<(TokenId, f64), Unusable> {
         let Verifier { rule, warper, random, .. } = &mut *self.verifier;
         let index = self.proposal.len();
         let (out, mask) = self.proposal.next_mut();
-        let judged = self.reach_min > 0.0;
-        let (best, chance) = match rule {
-            Rule::Greedy | Rule::GreedyLenient(_) if judged => warper.best_with_chance(row, self.history, mask)?,
-            Rule::Greedy | Rule::GreedyLenient(_) => (warper.best(row, self.history, mask)?, 1.0),
-            _ => {
-                warper.warp(row, self.history, mask, out)?;
-                (0, if judged { out.prob_max() } else { 1.0 })
+        let token = match rule {
+            Rule::Greedy | Rule::GreedyLenient(_) if self.stop.is_active() => {
+                return warper.best_with_chance(row, self.history, mask);
             }
-        };
-        if self.reach * chance < self.reach_min {
-            return Ok(None);
-        }
-        self.reach *= chance;
-        Ok(Some(match rule {
-            Rule::Greedy | Rule::GreedyLenient(_) => best,
-            Rule::SeedCoupled => out.pick(random.noise(self.position + index)),
+            Rule::Greedy | Rule::GreedyLenient(_) => return Ok((warper.best(row, self.history, mask)?, 1.0)),
+            Rule::SeedCoupled => {
+                warper.warp(row, self.history, mask, out)?;
+                out.pick(random.noise(self.position + index))
+            }
             Rule::Token | Rule::Block | Rule::Lenient(_) => {
+                warper.warp(row, self.history, mask, out)?;
                 out.sample(random.uniform(self.position, Purpose::Draft, index))
             }
-        }))
+        };
+        Ok((token, out.prob(token)))
     }
 
     /// Moves on by a token that is about to be recorded.
@@ -100,13 +85,12 @@ impl ProposalSink<'_> {
 
 impl DraftSink for ProposalSink<'_> {
     fn offer_logits(&mut self, row: &[f32]) -> Result<Option<TokenId>> {
-        if self.is_done() {
+        if !self.wants_more() {
             return Ok(None);
         }
         self.note_mask()?;
-        let token = match self.draw(row) {
-            Ok(Some(token)) => token,
-            Ok(None) => return Ok(None),
+        let (token, confidence) = match self.draw(row) {
+            Ok(drawn) => drawn,
             // A drafter with fewer tokens than the target may have none that the constraint allows.
             Err(Unusable::NothingFinite) if self.constraint.is_some() => return Ok(None),
             Err(unusable) => {
@@ -115,15 +99,16 @@ impl DraftSink for ProposalSink<'_> {
             }
         };
         self.step(token)?;
+        self.reach *= self.stop.acceptance(confidence);
         match self.verifier.rule {
-            Rule::Greedy | Rule::GreedyLenient(_) => self.proposal.push_certain(token),
-            _ => self.proposal.push_sampled(token),
+            Rule::Greedy | Rule::GreedyLenient(_) => self.proposal.push_certain(token, confidence as f32),
+            _ => self.proposal.push_sampled(token, confidence as f32),
         }
         Ok(Some(token))
     }
 
     fn offer_token(&mut self, token: TokenId) -> Result<bool> {
-        if self.is_done() || token as usize >= self.verifier.warper.vocab_len() {
+        if !self.wants_more() || token as usize >= self.verifier.warper.vocab_len() {
             return Ok(false);
         }
         self.note_mask()?;
@@ -131,7 +116,50 @@ impl DraftSink for ProposalSink<'_> {
             return Ok(false);
         }
         self.step(token)?;
-        self.proposal.push_certain(token);
+        self.proposal.push_certain(token, 1.0);
         Ok(true)
+    }
+
+    fn wants_more(&self) -> bool {
+        let len = self.proposal.len();
+        let ended = self.proposal.tokens().last().is_some_and(|last| self.verifier.stop_tokens.contains(last));
+        len < self.len_max && !ended && self.stop.goes_on(len, self.reach)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::early_stop::ConfidenceRecord;
+    use crate::scripted::ScriptedModel;
+    use crate::{Drafter, GenerationOptions, Model, ModelDrafter, PlanContext};
+
+    #[test]
+    fn a_draft_ends_before_the_pass_that_is_not_worth_it() {
+        // Sure of everything but what follows three tokens.
+        let script = |tokens: &[TokenId], row: &mut [f32]| row[5] = if tokens.len() == 3 { 0.5 } else { 20.0 };
+        let mut drafter = ModelDrafter::new(ScriptedModel::new(10, script), 10);
+        let mut record = ConfidenceRecord::default();
+        for unsure in [0.05, 0.15, 0.3, 0.4] {
+            (0..100).for_each(|_| record.observe(&[0.99, unsure], 1));
+        }
+        let stop = record.stop(0.5, 1.0, |_| 0.2);
+
+        for (options, sampled) in [(None, false), (Some(0.3), true)] {
+            let defaults = GenerationOptions::default();
+            let options = GenerationOptions { temperature: options, ..GenerationOptions::default() };
+            let context =
+                PlanContext { vocab_len: 10, tokens_left: 99, stop_tokens: &[], defaults: &defaults, seed: 0 };
+            let mut verifier = Verifier::new(&options.plan(&context).unwrap(), 10);
+            let (mut proposal, mut history) = (Proposal::new(10, 8), History::new(10, 64));
+            history.extend(&[1, 2]);
+            drafter.truncate(0).unwrap();
+            let mut sink = verifier.sink(&mut proposal, &mut history, None, 6, &stop);
+            drafter.propose(&[1, 2], 6, &mut sink).unwrap();
+            assert_eq!(proposal.len(), 2, "sampled: {sampled}");
+            assert!(proposal.confidences()[0] > 0.9 && proposal.confidences()[1] < 0.8);
+            // The second token was never fed.
+            assert_eq!(drafter.model().len(), 3);
+        }
     }
 }

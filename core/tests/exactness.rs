@@ -141,7 +141,7 @@ fn run_round(pair: &Pair, rule: Rule, text: &mut Vec<TokenId>, random: &Random, 
         let prefix = [&text[..], &tokens[..]].concat();
         let q = pair.drafter(&prefix);
         let is_certain = pair.is_certain(&prefix);
-        if !is_certain && pair.stops(&q) {
+        if !is_certain && pair.stops(text, &tokens, &q) {
             break;
         }
         tokens.push(match rule {

@@ -76,7 +76,7 @@ fn allocations(options: GenerationOptions) -> usize {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         let source = drafter.source(&confirmed);
         let choice = controller.choose(source, 8);
-        let mut sink = verifier.sink(&mut proposal, &mut history, None, choice.len, 0.001);
+        let mut sink = verifier.sink(&mut proposal, &mut history, None, choice.len, &choice.stop);
         drafter.propose(&confirmed, choice.len, &mut sink).unwrap();
         let drafted = ALLOCATIONS.load(Ordering::Relaxed) - before;
 
@@ -84,7 +84,7 @@ fn allocations(options: GenerationOptions) -> usize {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         let acceptance = verifier.verify(&proposal, logits, &mut history, None).unwrap();
         history.push(acceptance.next);
-        controller.observe(source, proposal.len(), acceptance.accepted);
+        controller.observe(source, proposal.confidences(), acceptance.accepted);
         let (proposed, accepted) = (proposal.len(), acceptance.accepted);
         let record = RoundRecord { proposed, accepted, emitted: accepted + 1, ..RoundRecord::default() };
         recorder.round(&record, Duration::from_millis(round));

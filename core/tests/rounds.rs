@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use drafthorse::scripted::{ScriptedDrafter, ScriptedModel};
 use drafthorse::{
-    CombinedDrafter, Distribution, DraftLength, Drafter, Error, GenerationOptions, GenerationPlan, History, Lenience,
-    Model, ModelDrafter, PlanContext, PromptLookup, Proposal, Random, Result, TokenId, TokenMaskSource, Verification,
-    Verifier, Warper,
+    CombinedDrafter, Distribution, DraftLength, Drafter, EarlyStop, Error, GenerationOptions, GenerationPlan, History,
+    Lenience, Model, ModelDrafter, PlanContext, PromptLookup, Proposal, Random, Result, TokenId, TokenMaskSource,
+    Verification, Verifier, Warper,
 };
 
 /// Logits in ±`spread` from the last two tokens, so that texts repeat themselves now and then.
@@ -149,7 +149,7 @@ impl Setup {
             if let Some(drafter) = &mut drafter {
                 let limit = draft_len(round);
                 let rules = self.constrained.then_some(&mut constraint as &mut dyn TokenMaskSource);
-                let mut sink = verifier.sink(&mut proposal, &mut history, rules, limit, 0.0);
+                let mut sink = verifier.sink(&mut proposal, &mut history, rules, limit, &EarlyStop::NEVER);
                 drafter.propose(&confirmed, limit, &mut sink).unwrap();
                 assert!(proposal.len() <= limit);
             }
@@ -319,7 +319,7 @@ fn unusable_logits_name_the_model_and_the_row_and_leave_everything_at_the_anchor
     let mut constraint = Thirds::default();
     history.extend(&setup.prompt);
     history.begin_output();
-    let mut sink = verifier.sink(&mut proposal, &mut history, Some(&mut constraint), 4, 0.0);
+    let mut sink = verifier.sink(&mut proposal, &mut history, Some(&mut constraint), 4, &EarlyStop::NEVER);
     ScriptedDrafter::new(|_| vec![5, 6, 6]).propose(&setup.prompt, 4, &mut sink).unwrap();
     assert_eq!((proposal.tokens(), history.output()), (&[5, 6, 6][..], &[5, 6, 6][..]));
 
@@ -339,27 +339,18 @@ fn the_sink_ends_a_draft_where_it_should() {
     let plan = GenerationOptions::default().plan(&context).unwrap();
     let mut verifier = Verifier::new(&plan, vocab_len);
     let (mut proposal, mut history) = (Proposal::new(vocab_len, 8), History::new(vocab_len, 64));
-    let mut draft = |tokens: &'static [TokenId], constrained: bool, reach_min: f64, model: bool| {
+    let mut draft = |tokens: &'static [TokenId], constrained: bool| {
         history.truncate(0);
         history.extend(&[1, 2]);
         history.begin_output();
         let mut constraint = Thirds::default();
         let rules = constrained.then_some(&mut constraint as &mut dyn TokenMaskSource);
-        let mut sink = verifier.sink(&mut proposal, &mut history, rules, 6, reach_min);
-        if model {
-            // Sure of everything but what follows three tokens.
-            let script = |tokens: &[TokenId], row: &mut [f32]| row[5] = if tokens.len() == 3 { 0.5 } else { 20.0 };
-            let model = ScriptedModel::new(vocab_len, script);
-            ModelDrafter::new(model, vocab_len).propose(&[1, 2], 6, &mut sink).unwrap();
-        } else {
-            ScriptedDrafter::new(|_| tokens.to_vec()).propose(&[1, 2], 6, &mut sink).unwrap();
-        }
+        let mut sink = verifier.sink(&mut proposal, &mut history, rules, 6, &EarlyStop::NEVER);
+        ScriptedDrafter::new(|_| tokens.to_vec()).propose(&[1, 2], 6, &mut sink).unwrap();
         proposal.tokens().to_vec()
     };
-    assert_eq!(draft(&[5, 6, 7, 8, 9, 0, 1, 2], false, 0.0, false), [5, 6, 7, 8, 9, 0]);
-    assert_eq!(draft(&[5, 4, 6], false, 0.0, false), [5, 4], "after a stop token");
-    assert_eq!(draft(&[5, 99, 6], false, 0.0, false), [5], "before a token that does not exist");
-    assert_eq!(draft(&[5, 2, 6], true, 0.0, false), [5], "before a token that the constraint refuses");
-    assert_eq!(draft(&[], false, 0.0, true), [5; 6]);
-    assert_eq!(draft(&[], false, 0.5, true), [5], "before a distribution without a likely token");
+    assert_eq!(draft(&[5, 6, 7, 8, 9, 0, 1, 2], false), [5, 6, 7, 8, 9, 0]);
+    assert_eq!(draft(&[5, 4, 6], false), [5, 4], "after a stop token");
+    assert_eq!(draft(&[5, 99, 6], false), [5], "before a token that does not exist");
+    assert_eq!(draft(&[5, 2, 6], true), [5], "before a token that the constraint refuses");
 }

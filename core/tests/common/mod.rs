@@ -27,7 +27,8 @@ pub(crate) struct Pair {
     pub(crate) drafter_vocab_len: usize,
     /// One position in this many is drafted by a drafter without doubt; 0: none.
     pub(crate) certain_every: u64,
-    /// Drafting stops where the next distribution's largest probability is below this.
+    /// Drafting stops where the next distribution's largest probability is below this, and after a drafted token that
+    /// was less likely than half of it.
     pub(crate) stop_below: f64,
 }
 
@@ -83,9 +84,13 @@ impl Pair {
         self.certain_every > 0 && hash(self.seed, prefix, 3).is_multiple_of(self.certain_every)
     }
 
-    /// True if the drafter stops before it samples from q.
-    pub(crate) fn stops(&self, q: &Distribution<f64>) -> bool {
-        q.prob_max() < self.stop_below
+    /// True if the drafter stops before it samples from `q`, the distribution after `prefix` and `draft`.
+    pub(crate) fn stops(&self, prefix: &[TokenId], draft: &[TokenId], q: &Distribution<f64>) -> bool {
+        let unlikely = draft.split_last().is_some_and(|(&last, before)| {
+            let before = [prefix, before].concat();
+            !self.is_certain(&before) && self.drafter(&before).prob(last) < 0.5 * self.stop_below
+        });
+        unlikely || q.prob_max() < self.stop_below
     }
 
     /// The exact probability of every text of `draft_len + 1` tokens that one round under `rule` begins and plain
@@ -141,7 +146,7 @@ impl Outcome {
     fn draft(&mut self, draft: &mut Vec<TokenId>, chance: f64) {
         let q = self.pair.drafter(draft);
         let certain = self.pair.is_certain(draft);
-        if draft.len() == self.pair.draft_len || (!certain && self.pair.stops(&q)) {
+        if draft.len() == self.pair.draft_len || (!certain && self.pair.stops(&[], draft, &q)) {
             return self.verify(draft, chance);
         }
         for token in 0..self.pair.vocab_len as TokenId {
