@@ -333,6 +333,19 @@ mod tests {
     }
 
     #[test]
+    fn growing_graphs_of_floats_and_int8x8_are_standard() {
+        for precision in
+            [Precision::FP32, Precision::FP16, Precision { embedding: WeightFormat::Float, ..Precision::INT8X8 }]
+        {
+            let options = GraphOptions::new(Layout::Growing { position_ids: true }, precision);
+            let (graph, _) = written(&small(), Extras { biases: true, head_norms: true, tied: true }, &options);
+            for node in &graph.node {
+                assert!(node.domain.is_empty() && !node.op_type.starts_with("Simplified"), "{}", node.op_type);
+            }
+        }
+    }
+
+    #[test]
     fn small_models_stay_in_one_file() {
         let (_, data) = written(&small(), Extras::default(), &GraphOptions::new(Layout::Shared, Precision::INT8));
         assert!(data.is_none());

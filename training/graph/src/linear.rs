@@ -7,7 +7,7 @@ use crate::int8x8::int8x8;
 use crate::options::{FloatType, WeightFormat};
 use crate::quantize::quantize_blocks;
 use crate::weights::Linear;
-use crate::writer::{GraphWriter, int};
+use crate::writer::{GraphWriter, int, ints};
 
 impl WeightFormat {
     /// Bits and block size, if weights are quantised in blocks.
@@ -168,6 +168,10 @@ pub(crate) fn head(
     let out_len = weight.len() / in_len;
     let tied = tied.filter(|tied| tied.format == encoding.format);
     match (tied, encoding.format.blocks()) {
+        (Some(tied), None) if encoding.standard_operators => {
+            let turned = graph.op("Transpose", "head.weight", &[&tied.weight], vec![ints("perm", &[1, 0])]);
+            Ok(graph.op("MatMul", name, &[x, &turned], vec![]))
+        }
         (Some(tied), None) => Ok(graph.op("FusedMatMul", name, &[x, &tied.weight], vec![int("transB", 1)])),
         (Some(Embedding { weight, scales: Some(scales), .. }), Some((bits, block))) if in_len.is_multiple_of(block) => {
             let dims = [out_len, in_len / block, block * bits as usize / 8];

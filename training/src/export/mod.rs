@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use drafthorse_graph::folder::{DRAFTER_FILE, GraphFile, SpecialTokens, TARGET_FILE, genai_config, write_json};
-use drafthorse_graph::{DecoderConfig, GraphOptions, Layout, Precision, WeightFormat, Weights, write_model};
+use drafthorse_graph::{
+    DecoderConfig, FloatType, GraphOptions, Layout, Precision, WeightFormat, Weights, calibrate, write_model,
+};
 use drafthorse_pack::{Acceptance, Card, DataSet, DrafterRecord, IdMap, Lineage, Manifest, write_manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -76,8 +78,14 @@ pub enum PrecisionName {
     Int8,
     /// 4-bit weights in blocks of 32.
     Int4,
+    /// 4-bit weights in blocks of 128.
+    Int4Block128,
     /// 4-bit layers; head and embedding in 8 bits.
     Int4Int8,
+    /// 8-bit weights and activations, with a scale per row of activations.
+    Int8x8,
+    /// 8-bit weights and activations, with scales calibrated on other texts of the parity corpus.
+    Int8x8Static,
 }
 
 /// Cache layouts that can be exported.
@@ -91,6 +99,9 @@ pub enum LayoutName {
     Growing,
 }
 
+/// Share of an activation's spread that goes into the weights; the best of those tried (docs/adr/0003).
+const SMOOTHING: f32 = 0.3;
+
 fn draft_len_default() -> usize {
     4
 }
@@ -103,6 +114,9 @@ impl PrecisionName {
             Self::Fp16 => Precision::FP16,
             Self::Int8 => Precision::INT8,
             Self::Int4 => Precision::INT4,
+            Self::Int4Block128 => Precision::uniform(WeightFormat::Int4 { block: 128 }, FloatType::F32),
+            Self::Int8x8 => Precision::INT8X8,
+            Self::Int8x8Static => Precision::INT8X8_STATIC,
             Self::Int4Int8 => Precision { head: eight, embedding: eight, ..Precision::INT4 },
         }
     }
@@ -143,6 +157,14 @@ impl Part {
         Ok(Self { name, file, model, config, weights, options, precision })
     }
 
+    /// Finds constant activation scales, and smooths the weights for them.
+    fn calibrate(&mut self, texts: &[ParityText]) -> Result<()> {
+        let (weights, ranges) = calibrate(&self.config, &self.weights, texts, Some(SMOOTHING)).map_err(graph)?;
+        self.weights = weights;
+        self.options.activation_ranges = Some(ranges);
+        Ok(())
+    }
+
     fn graph_file(&self) -> GraphFile<'_> {
         GraphFile { file_name: self.file, config: &self.config, options: &self.options }
     }
@@ -165,8 +187,8 @@ pub struct ExportOutcome {
 pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -> Result<ExportOutcome> {
     let tokenizer_file = recipe.target.join("tokenizer.json");
     let tokenizer = Tokenizer::open(&tokenizer_file)?;
-    let target = Part::load("target", TARGET_FILE, &recipe.target, recipe.target_precision, recipe.layout, device)?;
-    let drafter = match &recipe.drafter {
+    let mut target = Part::load("target", TARGET_FILE, &recipe.target, recipe.target_precision, recipe.layout, device)?;
+    let mut drafter = match &recipe.drafter {
         Some(from) => {
             let part = Part::load("drafter", DRAFTER_FILE, from, recipe.drafter_precision, recipe.layout, device)?;
             check_pair(recipe, &target.model, &part.model)?;
@@ -175,6 +197,11 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
         None => None,
     };
     let texts = parity::texts(&recipe.parity, data, &tokenizer, &target.model)?;
+    for part in [Some(&mut target), drafter.as_mut()].into_iter().flatten() {
+        if part.precision == PrecisionName::Int8x8Static {
+            part.calibrate(&parity::calibration_texts(&recipe.parity, data, &tokenizer, &part.model)?)?;
+        }
+    }
     let mut outcome = ExportOutcome { parity: Vec::new(), bytes: 0 };
     folder::replace(out, |folder| {
         for part in [Some(&target), drafter.as_ref()].into_iter().flatten() {

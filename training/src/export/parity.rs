@@ -14,6 +14,8 @@ use crate::{Error, Result};
 /// Texts that are compared, and tokens of each.
 const TEXTS: usize = 8;
 const TEXT_TOKENS_MAX: usize = 96;
+/// Texts that activation scales are calibrated on.
+const CALIBRATION_TEXTS: usize = 32;
 
 /// Tokens of a real text.
 pub type ParityText = Vec<u32>;
@@ -35,7 +37,7 @@ pub struct Parity {
     pub argmax_agreement: f64,
 }
 
-/// Real texts out of a corpus.
+/// Real texts out of a corpus: its last ones.
 ///
 /// # Errors
 /// Of reading and encoding; `Setting` if the corpus has no text of two tokens.
@@ -45,10 +47,32 @@ pub(super) fn texts(
     tokenizer: &Tokenizer,
     model: &Llama,
 ) -> Result<Vec<ParityText>> {
-    let len_max = TEXT_TOKENS_MAX.min(model.config().context_len);
     let documents = settings.documents(data)?;
+    encoded(documents.iter().rev().take(TEXTS), tokenizer, model)
+}
+
+/// Other texts of the same corpus, to calibrate activation scales on: its first ones.
+///
+/// # Errors
+/// Of reading and encoding; `Setting` if the corpus has no text of two tokens.
+pub(super) fn calibration_texts(
+    settings: &CorpusSettings,
+    data: &Path,
+    tokenizer: &Tokenizer,
+    model: &Llama,
+) -> Result<Vec<ParityText>> {
+    let documents = settings.documents(data)?;
+    encoded(documents.iter().take(CALIBRATION_TEXTS), tokenizer, model)
+}
+
+fn encoded<'a>(
+    documents: impl Iterator<Item = &'a String>,
+    tokenizer: &Tokenizer,
+    model: &Llama,
+) -> Result<Vec<ParityText>> {
+    let len_max = TEXT_TOKENS_MAX.min(model.config().context_len);
     let mut texts = Vec::new();
-    for document in documents.iter().rev().take(TEXTS) {
+    for document in documents {
         let mut tokens = tokenizer.encode(document)?;
         tokens.truncate(len_max);
         if tokens.len() > 1 {
@@ -93,7 +117,9 @@ fn thresholds(precision: PrecisionName) -> (f64, f64) {
         PrecisionName::Fp16 => (0.05, 0.97),
         PrecisionName::Int8 => (0.1, 0.97),
         PrecisionName::Int4Int8 => (0.5, 0.85),
-        PrecisionName::Int4 => (0.7, 0.8),
+        PrecisionName::Int4 | PrecisionName::Int4Block128 => (0.7, 0.8),
+        PrecisionName::Int8x8 => (0.15, 0.95),
+        PrecisionName::Int8x8Static => (0.3, 0.9),
     }
 }
 
