@@ -1,6 +1,6 @@
 //! `drafthorse generate`: one prompt, continued.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
 use drafthorse::{Account, Event, GenerationOptions, Message, Prompt, Session, StopReason};
@@ -56,6 +56,9 @@ fn prompt(argument: Option<&str>) -> Result<String> {
     match argument {
         Some(text) if text != "-" => Ok(text.to_owned()),
         _ => {
+            if std::io::stdin().is_terminal() {
+                eprintln!("Type the prompt; Ctrl-D on a new line ends it.");
+            }
             let mut text = String::new();
             std::io::stdin().lock().read_to_string(&mut text)?;
             Ok(text)
