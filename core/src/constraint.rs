@@ -2,7 +2,8 @@
 
 mod vocabulary;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::{Matcher, ParserFactory, TokenParser};
@@ -24,10 +25,16 @@ const COMPILE_STACK_BYTES: usize = 256 << 20;
 /// States of a lexer, of one to two kB each; llguidance allows five times as many.
 const LEXER_STATES_MAX: usize = 50_000;
 
-/// Compiles constraints for one tokenizer. Holds the vocabulary as a trie; build it once and share it by `Arc`.
+/// Constraints that a compiler keeps, so that an app that asks for the same shape again does not wait for it.
+const KEPT_MAX: usize = 4;
+
+/// Compiles constraints for one tokenizer, and keeps the last few. Holds the vocabulary as a trie; build it once and
+/// share it by `Arc`.
 pub struct ConstraintCompiler {
     factory: ParserFactory,
     stop_tokens: Arc<[TokenId]>,
+    /// Latest first; none of them has taken a token.
+    kept: Mutex<VecDeque<(ConstraintSpec, Constraint)>>,
 }
 
 impl ConstraintCompiler {
@@ -47,15 +54,27 @@ impl ConstraintCompiler {
         factory.quiet();
         factory.limits_mut().max_lexer_states = LEXER_STATES_MAX;
         factory.limits_mut().verbose_errors = false;
-        Ok(Self { factory, stop_tokens })
+        Ok(Self { factory, stop_tokens, kept: Mutex::default() })
     }
 
-    /// Compiles a constraint. The result stands before the first token of the output; clone it for each generation.
+    /// A constraint that stands before the first token of the output.
     ///
     /// # Errors
     /// `Constraint` with the reason, if the text is malformed, asks for something that is not supported, is too large,
     /// or describes no output at all.
     pub fn compile(&self, spec: &ConstraintSpec) -> Result<Constraint> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, constraint)) = kept().iter().find(|(kept, _)| kept == spec) {
+            return Ok(constraint.deep_clone());
+        }
+        let constraint = self.compile_new(spec)?;
+        let mut kept = kept();
+        kept.push_front((spec.clone(), constraint.deep_clone()));
+        kept.truncate(KEPT_MAX);
+        Ok(constraint)
+    }
+
+    fn compile_new(&self, spec: &ConstraintSpec) -> Result<Constraint> {
         let (ConstraintSpec::JsonSchema(text) | ConstraintSpec::Regex(text) | ConstraintSpec::Lark(text)) = spec;
         check_size(text)?;
         let parser = on_deep_stack(|| self.parser(spec))?;
@@ -139,6 +158,17 @@ impl Constraint {
         let plain = bytes.split(|&byte| byte == TokTrie::SPECIAL_TOKEN_MARKER).next().unwrap_or_default();
         let spelled = environment.tok_trie().greedy_tokenize(plain);
         tokens.extend(spelled.iter().take(spelled.len().saturating_sub(1)));
+    }
+
+    /// A clone with lexer states of its own: they are limited in number, and threads would wait for each other.
+    fn deep_clone(&self) -> Self {
+        Self {
+            matcher: self.matcher.deep_clone(),
+            stop_tokens: Arc::clone(&self.stop_tokens),
+            token_count: self.token_count,
+            stop_count: self.stop_count,
+            mask: self.mask.clone(),
+        }
     }
 
     fn compute_mask(&mut self) -> Result<SimpleVob> {

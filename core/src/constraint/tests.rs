@@ -281,6 +281,25 @@ fn clones_go_their_own_ways() {
 }
 
 #[test]
+fn a_kept_constraint_starts_anew_each_time() {
+    let compiler = compiler(byte_level());
+    for round in 0..2 * KEPT_MAX {
+        for word in ["ab", "ba", "cd", "dc", "ef", "fe"] {
+            let mut constraint = compiler.compile(&ConstraintSpec::Regex(word.into())).unwrap();
+            for byte in word.bytes() {
+                assert_eq!(allowed(&mut constraint, 300), [TokenId::from(byte)], "round {round}");
+                constraint.push(byte.into()).unwrap();
+            }
+            assert!(constraint.is_done());
+        }
+        // Asked for twice in a row, it comes from what is kept.
+        let mut again = compiler.compile(&ConstraintSpec::Regex("fe".into())).unwrap();
+        assert_eq!(allowed(&mut again, 300), [TokenId::from(b'f')]);
+        assert_eq!(compiler.kept.lock().unwrap().len(), KEPT_MAX);
+    }
+}
+
+#[test]
 fn absurd_constraints_are_typed_errors() {
     let compiler = compiler(byte_level());
     let schema = |json: &str| ConstraintSpec::JsonSchema(json.into());
