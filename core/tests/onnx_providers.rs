@@ -71,7 +71,7 @@ fn a_session_that_computes_nonsense_is_refused() {
     fixture.weights.head.as_mut().unwrap().fill(f32::MAX);
     for layout in LAYOUTS {
         let said = refusal(&fixture.write(&GraphOptions::new(layout, Precision::FP32)), &fixture.options());
-        assert!(said.contains("of the proving pass is"), "{said}");
+        assert!(said.contains("of the first pass is"), "{said}");
     }
 }
 

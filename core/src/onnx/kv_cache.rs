@@ -104,22 +104,25 @@ impl KvCache {
 /// One tensor of full capacity for each key and value, read and written in place.
 #[derive(Debug)]
 pub(super) struct Shared {
-    // Before the buffers that they point into.
+    // Before the memory that they point into: a tensor on a device is freed through its allocator.
     tensors: Vec<Tensor>,
     _buffers: Vec<Buffer>,
+    _device: Option<DeviceAllocator>,
 }
 
 impl Shared {
     fn new(session: &Session, signature: &Signature, memory: &CpuMemory, capacity: usize) -> Result<Self> {
         let element = signature.cache_element;
-        let (mut tensors, mut buffers) = (Vec::new(), Vec::new());
         let first = signature.layers.first().map(|layer| layer.past[0].to_bytes());
         let input = session.inputs().iter().position(|input| Some(input.name().as_bytes()) == first);
         let device = input.map(|input| DeviceAllocator::for_input(session, input)).transpose()?.flatten();
+        // Last, so that they go first if one cannot be made.
+        let (mut buffers, mut tensors) = (Vec::new(), Vec::new());
         for shape in signature.layers.iter().flat_map(|layer| layer.shapes) {
             let dimensions = shape.dimensions(capacity);
             let tensor = match &device {
-                Some(allocator) => Tensor::on_device(allocator, &dimensions, element)?,
+                // SAFETY: the allocator lives beside the tensor, which is dropped first.
+                Some(allocator) => unsafe { Tensor::on_device(allocator, &dimensions, element) }?,
                 None => {
                     let mut buffer = Buffer::zeroed(shape.bytes(capacity, element), capacity)?;
                     // SAFETY: the buffer has that size and lives beside the tensor, which is dropped first.
@@ -130,7 +133,7 @@ impl Shared {
             };
             tensors.push(tensor);
         }
-        Ok(Self { tensors, _buffers: buffers })
+        Ok(Self { tensors, _buffers: buffers, _device: device })
     }
 
     fn bind(&self, inputs: &mut [*const sys::OrtValue], outputs: &mut [*mut sys::OrtValue]) {

@@ -1,7 +1,8 @@
 //! Models that ONNX Runtime computes: the only place that knows `ort`.
 //!
-//! `environment` loads the library; `session` builds and proves a session on one of the `providers`; `signature` and
-//! `placement` say what came of it; `kv_cache` keeps what a model has seen; `model` is what the loop works with.
+//! `environment` loads the library; `open` tries one of the `providers` after the other: `session` builds, `signature`
+//! and `placement` say what came of it, `proof` compares its passes. `model` is what the loop works with; `feeds` and
+//! `kv_cache` are its inputs.
 #![allow(unsafe_code, reason = "the runtime is a C library; each block says why it is sound")]
 
 mod buffer;
@@ -12,8 +13,10 @@ mod interrupt;
 mod kv_cache;
 mod logits;
 mod model;
+mod open;
 mod options;
 mod placement;
+mod proof;
 mod providers;
 mod raw;
 mod session;

@@ -1,7 +1,6 @@
 //! A decoder graph with its cache, as the loop works with it.
 
 use std::ffi::c_char;
-use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
 
@@ -10,15 +9,12 @@ use ort::sys;
 use super::buffer::Buffer;
 use super::feeds::{Feeds, Keep, NARROW_WIDTH_MAX};
 use super::interrupt::PassInterrupt;
-use super::kv_cache::{KvCache, bytes_per_token, capacity};
+use super::kv_cache::{KvCache, bytes_per_token};
 use super::logits::{convert, copy_into};
-use super::options::{CacheLayout, ModelOptions, PlacementReport};
+use super::options::CacheLayout;
 use super::raw::{Element, Tensor};
 use super::session::SharedSession;
 use crate::{Error, Interrupt, Logits, Model, Result, TokenId};
-
-/// Bytes of f32 logits that a pass of a prefill may make, where the graph makes them for every row.
-const CHUNK_LOGITS_BYTES: usize = 16 << 20;
 
 /// A model of ONNX Runtime: a session, which forks share, and a cache of its own.
 ///
@@ -35,7 +31,6 @@ pub struct OnnxModel {
     /// Logits that are not read in place: converted ones, and those of wide passes.
     values: Vec<f32>,
     len: usize,
-    capacity: usize,
     plan: Plan,
     interrupt: Arc<PassInterrupt>,
     shared: Arc<SharedSession>,
@@ -43,39 +38,25 @@ pub struct OnnxModel {
 
 /// What forks have in common with the model that they come from, besides the session.
 #[derive(Clone, Debug)]
-struct Plan {
-    chunk_len: usize,
-    width_buckets: Vec<usize>,
+pub(super) struct Plan {
+    /// Tokens per pass of a prefill.
+    pub(super) chunk_len: usize,
+    /// Widths that short passes are padded to, ascending.
+    pub(super) width_buckets: Vec<usize>,
+    /// Tokens that the cache holds.
+    pub(super) capacity: usize,
 }
 
 // SAFETY: the pointers lead to names in the shared session and to tensors that the model owns; both move with it.
 unsafe impl Send for OnnxModel {}
 
 impl OnnxModel {
-    /// Opens the decoder graph at `path`; external data is found beside it.
-    ///
-    /// # Errors
-    /// `RuntimeLibrary` if ONNX Runtime cannot be loaded; `UnsupportedGraph` if the graph cannot be driven;
-    /// `ExecutionProvider` if no provider of the preference passes its proof; `OutOfMemory` if the cache does not fit;
-    /// `InvalidOption` for widths or sizes that make no sense.
-    pub fn open(path: &Path, options: &ModelOptions) -> Result<(Self, PlacementReport)> {
-        check(options)?;
-        let (shared, report) = SharedSession::open(path, options)?;
-        let per_token = bytes_per_token(&shared.signature, shared.layout);
-        let capacity = capacity(per_token, options.context_len_max, options.context_len, options.cache_bytes_max)?;
-        let plan = Plan {
-            chunk_len: options.chunk_len.unwrap_or_else(|| chunk_len(&shared)),
-            width_buckets: options.width_buckets.clone(),
-        };
-        Ok((Self::with_cache(Arc::new(shared), plan, capacity)?, report))
-    }
-
     /// Another model over the same weights, with an empty cache of the same size.
     ///
     /// # Errors
     /// `OutOfMemory` if there is no room for the cache.
     pub fn fork(&self) -> Result<Self> {
-        Self::with_cache(Arc::clone(&self.shared), self.plan.clone(), self.capacity)
+        Self::new(Arc::clone(&self.shared), self.plan.clone())
     }
 
     /// The cache layout in use.
@@ -83,15 +64,29 @@ impl OnnxModel {
         self.shared.layout
     }
 
+    /// Tokens per pass of a prefill.
+    pub fn chunk_len(&self) -> usize {
+        self.plan.chunk_len
+    }
+
+    /// Makes the passes of a prefill at most as wide as those of a round.
+    pub(super) fn limit_chunks(&mut self) {
+        self.plan.chunk_len = self.plan.chunk_len.min(NARROW_WIDTH_MAX);
+    }
+
     /// Bytes that one token takes in the cache.
     pub fn cache_bytes_per_token(&self) -> usize {
         bytes_per_token(&self.shared.signature, self.shared.layout)
     }
 
-    fn with_cache(shared: Arc<SharedSession>, plan: Plan, capacity: usize) -> Result<Self> {
+    /// A model over `shared` with an empty cache.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no room for the cache; errors of the runtime.
+    pub(super) fn new(shared: Arc<SharedSession>, plan: Plan) -> Result<Self> {
         let (signature, memory) = (&shared.signature, &shared.memory);
-        let feeds = Feeds::new(signature, memory, plan.chunk_len, capacity)?;
-        let cache = KvCache::new(&shared.session, signature, memory, shared.layout, capacity)?;
+        let feeds = Feeds::new(signature, memory, plan.chunk_len, plan.capacity)?;
+        let cache = KvCache::new(&shared.session, signature, memory, shared.layout, plan.capacity)?;
         let narrow = NarrowLogits::new(&shared)?;
         let values = match signature.logits_element {
             Element::F32 => Vec::new(),
@@ -108,7 +103,6 @@ impl OnnxModel {
             narrow,
             values,
             len: 0,
-            capacity,
             plan,
             interrupt: Arc::new(PassInterrupt::new()?),
             shared,
@@ -201,12 +195,16 @@ impl OnnxModel {
     /// only, leave no room for padding.
     fn padded(&self, width: usize) -> usize {
         let bucket = self.plan.width_buckets.iter().copied().find(|bucket| *bucket >= width).unwrap_or(width);
-        if self.shared.scores_every_row && self.len + bucket <= self.capacity { bucket } else { width }
+        if self.shared.scores_every_row && self.len + bucket <= self.plan.capacity { bucket } else { width }
     }
 
     fn make_room(&self, width: usize) -> Result<()> {
         let needed = self.len.saturating_add(width);
-        if needed <= self.capacity { Ok(()) } else { Err(Error::ContextFull { needed, capacity: self.capacity }) }
+        if needed <= self.plan.capacity {
+            Ok(())
+        } else {
+            Err(Error::ContextFull { needed, capacity: self.plan.capacity })
+        }
     }
 
     /// The first `rows` rows of the narrow buffer, read in place if they are f32 already.
@@ -231,11 +229,11 @@ impl Model for OnnxModel {
     }
 
     fn context_len_max(&self) -> usize {
-        self.capacity
+        self.plan.capacity
     }
 
     fn cache_bytes(&self) -> usize {
-        self.capacity * self.cache_bytes_per_token()
+        self.plan.capacity * self.cache_bytes_per_token()
     }
 
     fn scores_every_row(&self) -> bool {
@@ -288,7 +286,7 @@ impl std::fmt::Debug for OnnxModel {
             .field("layout", &self.shared.layout)
             .field("vocab_len", &self.shared.vocab_len)
             .field("len", &self.len)
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.plan.capacity)
             .finish_non_exhaustive()
     }
 }
@@ -317,29 +315,4 @@ impl NarrowLogits {
             .collect::<Result<_>>()?;
         Ok(Self { tensors, buffer, rows_max })
     }
-}
-
-fn chunk_len(shared: &SharedSession) -> usize {
-    if shared.signature.logits_to_keep.is_some() || !shared.scores_every_row {
-        return 256;
-    }
-    (CHUNK_LOGITS_BYTES / (shared.vocab_len * size_of::<f32>())).clamp(32, 256)
-}
-
-fn check(options: &ModelOptions) -> Result<()> {
-    let refuse = |option, reason: String| Err(Error::InvalidOption { option, reason });
-    if options.context_len_max == 0 || options.context_len == Some(0) {
-        return refuse("context_len", "0 tokens: at least 1".to_owned());
-    }
-    if options.chunk_len == Some(0) {
-        return refuse("chunk_len", "0 tokens: at least 1".to_owned());
-    }
-    if options.threads.is_some_and(|threads| threads == 0 || threads > i32::MAX as usize) {
-        return refuse("threads", "at least 1; leave it out for one per core".to_owned());
-    }
-    let buckets = &options.width_buckets;
-    if !buckets.is_sorted() || buckets.iter().any(|width| !(1..=NARROW_WIDTH_MAX).contains(width)) {
-        return refuse("width_buckets", format!("{buckets:?}: ascending, from 1 to {NARROW_WIDTH_MAX}"));
-    }
-    Ok(())
 }

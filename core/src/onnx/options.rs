@@ -150,6 +150,9 @@ pub struct ModelOptions {
     pub width_buckets: Vec<usize>,
     /// Where compiled graphs are kept between starts, for providers that compile.
     pub compiled_cache: Option<CompiledCache>,
+    /// A folder that may be written to for a moment while a provider other than the CPU is proved; `None` is the
+    /// system's, which apps on Android may not write to.
+    pub scratch_folder: Option<PathBuf>,
 }
 
 impl Default for ModelOptions {
@@ -169,6 +172,7 @@ impl Default for ModelOptions {
             chunk_len: None,
             width_buckets: Vec::new(),
             compiled_cache: None,
+            scratch_folder: None,
         }
     }
 }
@@ -210,11 +214,13 @@ pub struct NameHints {
 pub struct PlacementReport {
     /// The choice that passed its proof.
     pub provider: Provider,
-    /// Nodes by provider as the runtime assigned them (its names), most nodes first. The provider list of a session
+    /// Nodes by provider (the runtime's names) as they really ran, most nodes first. The provider list of a session
     /// says nothing: a provider may be listed and run no node.
     pub nodes: Vec<(String, usize)>,
     /// Earlier choices, each with the reason why it was refused.
     pub refused: Vec<(Provider, String)>,
     /// The cache layout in use.
     pub layout: CacheLayout,
+    /// Tokens per pass of a prefill; fewer than asked for where wide passes come out wrong.
+    pub chunk_len: usize,
 }

@@ -122,7 +122,10 @@ impl Tensor {
     }
 
     /// A tensor in memory of `allocator`, contents undefined.
-    pub(super) fn on_device(allocator: &DeviceAllocator, shape: &[i64], element: Element) -> Result<Self> {
+    ///
+    /// # Safety
+    /// The allocator outlives the tensor.
+    pub(super) unsafe fn on_device(allocator: &DeviceAllocator, shape: &[i64], element: Element) -> Result<Self> {
         let mut value = ptr::null_mut();
         // SAFETY: the pointers are valid for the call.
         let status = unsafe {
@@ -183,9 +186,13 @@ impl Drop for Tensor {
 }
 
 /// An allocator of the device that a session's provider computes on.
+#[derive(Debug)]
 pub(super) struct DeviceAllocator {
     allocator: NonNull<sys::OrtAllocator>,
 }
+
+// SAFETY: the handle may be used from any thread, one at a time; its owner is not `Sync`.
+unsafe impl Send for DeviceAllocator {}
 
 impl DeviceAllocator {
     /// The allocator for input number `input` of `session`; `None` if that input lies in ordinary memory.

@@ -1,30 +1,30 @@
-//! Builds the runtime's session for a graph, proves it with a pass, and falls through to the next provider if it fails.
+//! Builds the runtime's session for a graph on one provider, and sees whether it runs, and where.
 
 use std::ffi::c_char;
 use std::path::Path;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
+use drafthorse_pack::Header;
 use ort::environment::Environment;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
 use ort::sys;
 
-use super::environment::environment;
 use super::kv_cache::KvCache;
-use super::options::{CacheLayout, ModelOptions, PlacementReport, Provider, ProviderChoice, Spinning};
-use super::placement::{Placement, RECORD_ENTRY};
+use super::options::{CacheLayout, ModelOptions, Provider, ProviderChoice, Spinning};
+use super::placement::{Placement, Profile, RECORD_ENTRY};
 use super::raw::{self, CpuMemory, Element, Tensor, runtime_error};
 use super::signature::Signature;
 use super::{compiled, providers};
 use crate::{Error, Result};
 
-/// Tokens of the proving pass: two, so that logits of the last row alone can be told from logits of every row.
-const PROOF_WIDTH: usize = 2;
+/// Tokens of the first pass: two, so that logits of the last row alone can be told from logits of every row.
+const FIRST_WIDTH: usize = 2;
 /// Capacity of its cache.
-const PROOF_CAPACITY: usize = 8;
+const FIRST_CAPACITY: usize = 8;
 
-/// A session with its weights, shared by every model that is opened or forked from it.
+/// A session with its weights, shared by a model and its forks.
 pub(super) struct SharedSession {
     pub(super) session: Session,
     pub(super) signature: Signature,
@@ -37,57 +37,38 @@ pub(super) struct SharedSession {
 }
 
 impl SharedSession {
-    /// Opens `path` with the first provider of the preference that passes its proof.
+    /// Builds a session for `path` on one provider, runs a first pass, and reads which nodes ran where.
     ///
     /// # Errors
-    /// `RuntimeLibrary`; `UnsupportedGraph`; `ExecutionProvider` with every refusal if none passes.
-    pub(super) fn open(path: &Path, options: &ModelOptions) -> Result<(Self, PlacementReport)> {
-        let environment = environment(options.runtime_library.as_deref())?;
-        if !path.is_file() {
-            return Err(Error::UnsupportedGraph { path: path.to_owned(), reason: "there is no such file".to_owned() });
-        }
-        let cpu = [ProviderChoice::from(Provider::Cpu)];
-        let choices = if options.providers.is_empty() { &cpu[..] } else { &options.providers };
-        let mut refused = Vec::new();
-        for choice in choices {
-            match Self::open_with(&environment, path, options, choice) {
-                Ok((session, placement)) => {
-                    let (provider, layout) = (choice.provider, session.layout);
-                    let nodes = placement.ranked();
-                    return Ok((session, PlacementReport { provider, nodes, refused, layout }));
-                }
-                Err(Refusal::Graph(error)) => return Err(error),
-                Err(Refusal::Provider(reason)) => {
-                    log::warn!("{} refused for the {}: {reason}", choice.provider, options.role);
-                    refused.push((choice.provider, reason));
-                }
-            }
-        }
-        let reasons: Vec<_> = refused.iter().map(|(provider, reason)| format!("{provider}: {reason}")).collect();
-        Err(Error::ExecutionProvider { model: options.role, reason: reasons.join("; ") })
-    }
-
-    fn open_with(
+    /// A refusal of the provider, or of the graph whatever computes it.
+    pub(super) fn build(
         environment: &Environment,
         path: &Path,
         options: &ModelOptions,
         choice: &ProviderChoice,
     ) -> Result<(Self, Placement), Refusal> {
         let compiled = compiled::prepare(options.compiled_cache.as_ref(), choice)?;
-        let builder = builder(environment, options, choice, &compiled)?;
+        let profile = match choice.provider {
+            Provider::Cpu => None,
+            _ => Some(Profile::begin(options.scratch_folder.as_ref().unwrap_or(&std::env::temp_dir()))?),
+        };
+        let builder = builder(environment, options, choice, &compiled, profile.as_ref())?;
         let session = compiled.commit(builder, path)?;
-        let placement = Placement::read(&session)?;
-        check_placement(&placement, choice)?;
         let signature = Signature::read(&session, path, &options.names).map_err(Refusal::Graph)?;
-        let layout = layout(&placement, &signature, path, options).map_err(Refusal::Graph)?;
+        let layout = layout(&signature, path, options).map_err(Refusal::Graph)?;
         let gate = (!providers::runs_concurrently(choice.provider)).then(Mutex::default);
-        let mut shared =
-            Self { session, signature, layout, vocab_len: 0, scores_every_row: true, memory: CpuMemory::new()?, gate };
-        (shared.vocab_len, shared.scores_every_row) = prove(&shared)?;
+        let memory = CpuMemory::new()?;
+        let mut shared = Self { session, signature, layout, vocab_len: 0, scores_every_row: true, memory, gate };
+        (shared.vocab_len, shared.scores_every_row) = first_pass(&shared)?;
+        let placement = match profile {
+            None => Placement::assigned(&shared.session)?,
+            Some(profile) => profile.end(&mut shared.session)?,
+        };
+        check_placement(&placement, choice)?;
         Ok((shared, placement))
     }
 
-    /// Names in the order of [`Feeds`].
+    /// Names in the order that `Feeds` and the cache write their handles.
     pub(super) fn input_names(&self) -> Vec<*const c_char> {
         let signature = &self.signature;
         let optional = [&signature.attention_mask, &signature.position_ids].into_iter().flatten();
@@ -143,6 +124,7 @@ fn builder(
     options: &ModelOptions,
     choice: &ProviderChoice,
     compiled: &compiled::Compiled,
+    profile: Option<&Profile>,
 ) -> Result<SessionBuilder, Refusal> {
     fn failed<R>(error: ort::Error<R>) -> Error {
         runtime_error("configure the session", &error)
@@ -159,6 +141,9 @@ fn builder(
         .map_err(failed)?;
     if let Some(threads) = providers::session_threads(choice.provider, options.threads) {
         builder = builder.with_intra_threads(threads).map_err(failed)?;
+    }
+    if let Some(profile) = profile {
+        builder = builder.with_profiling(profile.prefix()).map_err(failed)?;
     }
     let mut entries = vec![(RECORD_ENTRY, "1".to_owned())];
     entries.extend(spinning_entries(options.spinning));
@@ -201,9 +186,14 @@ fn check_placement(placement: &Placement, choice: &ProviderChoice) -> Result<(),
     Ok(())
 }
 
-fn layout(placement: &Placement, signature: &Signature, path: &Path, options: &ModelOptions) -> Result<CacheLayout> {
-    let shares = placement.operators("GroupQueryAttention") >= signature.layers.len();
-    let layout = options.layout.unwrap_or(if shares { CacheLayout::Shared } else { CacheLayout::Growing });
+fn layout(signature: &Signature, path: &Path, options: &ModelOptions) -> Result<CacheLayout> {
+    let layout = match options.layout {
+        Some(layout) => layout,
+        None if Header::read(path)?.count("GroupQueryAttention") >= signature.layers.len() as u64 => {
+            CacheLayout::Shared
+        }
+        None => CacheLayout::Growing,
+    };
     if layout == CacheLayout::Shared && signature.attention_mask.is_none() {
         let reason = "it has no attention_mask, so a shared cache could not be shortened".to_owned();
         return Err(Error::UnsupportedGraph { path: path.to_owned(), reason });
@@ -214,13 +204,13 @@ fn layout(placement: &Placement, signature: &Signature, path: &Path, options: &M
 /// Runs one short pass: a session that builds may still fail to run, or compute nonsense.
 ///
 /// Returns the width of a row, and whether there is a row for every token.
-fn prove(shared: &SharedSession) -> Result<(usize, bool), Refusal> {
+fn first_pass(shared: &SharedSession) -> Result<(usize, bool), Refusal> {
     let signature = &shared.signature;
     let memory = &shared.memory;
-    let mut cache = KvCache::new(&shared.session, signature, memory, shared.layout, PROOF_CAPACITY)?;
-    let (mut ids, mut positions, mut keep) = ([0_i64; PROOF_WIDTH], [0_i64, 1], [0_i64]);
-    let mut mask = [1_i64; PROOF_WIDTH];
-    let wide = [1, PROOF_WIDTH as i64];
+    let mut cache = KvCache::new(&shared.session, signature, memory, shared.layout, FIRST_CAPACITY)?;
+    let (mut ids, mut positions, mut keep) = ([0_i64; FIRST_WIDTH], [0_i64, 1], [0_i64]);
+    let mut mask = [1_i64; FIRST_WIDTH];
+    let wide = [1, FIRST_WIDTH as i64];
     // SAFETY: the arrays outlive the tensors, which live in this function only.
     let mut feeds = unsafe { vec![Tensor::over(memory, ids.as_mut_ptr().cast(), &wide, Element::I64)?] };
     if signature.attention_mask.is_some() {
@@ -239,26 +229,27 @@ fn prove(shared: &SharedSession) -> Result<(usize, bool), Refusal> {
     let mut inputs: Vec<*const sys::OrtValue> = feeds.iter().map(|feed| feed.as_ptr().cast_const()).collect();
     inputs.resize(input_names.len(), ptr::null());
     let mut outputs = vec![ptr::null_mut(); output_names.len()];
-    cache.bind(memory, (0, PROOF_WIDTH), &mut inputs[feeds.len()..], &mut outputs[1..])?;
+    cache.bind(memory, (0, FIRST_WIDTH), &mut inputs[feeds.len()..], &mut outputs[1..])?;
     let options = RunOptions::new().map_err(|error| runtime_error("make run options", &error))?;
     // SAFETY: names and tensors pair up and outlive the pass; only the null output is filled in.
     unsafe { shared.run(&options, (&input_names, &inputs), (&output_names, &mut outputs)) }?;
-    read_proof(&Tensor::from_run(outputs[0])?, signature)
+    read_logits(&Tensor::from_run(outputs[0])?, signature)
 }
 
-fn read_proof(logits: &Tensor, signature: &Signature) -> Result<(usize, bool), Refusal> {
+/// Width of a row, and whether there is a row for every token.
+fn read_logits(logits: &Tensor, signature: &Signature) -> Result<(usize, bool), Refusal> {
     let shape = logits.shape()?;
     let [1, rows, vocab_len] = shape[..] else {
         return Err(Refusal::Provider(format!("logits came out as {shape:?}, expected [1, rows, vocabulary]")));
     };
-    let scores_every_row = rows == PROOF_WIDTH as i64;
+    let scores_every_row = rows == FIRST_WIDTH as i64;
     if vocab_len <= 0 || !(scores_every_row || rows == 1) {
-        return Err(Refusal::Provider(format!("logits of {PROOF_WIDTH} tokens came out as {shape:?}")));
+        return Err(Refusal::Provider(format!("logits of {FIRST_WIDTH} tokens came out as {shape:?}")));
     }
     let values = super::logits::copied(logits, rows as usize * vocab_len as usize, signature.logits_element)?;
     // A masked logit may be minus infinity.
     if let Some(index) = values.iter().position(|value| value.is_nan() || *value == f32::INFINITY) {
-        return Err(Refusal::Provider(format!("logit {index} of the proving pass is {}", values[index])));
+        return Err(Refusal::Provider(format!("logit {index} of the first pass is {}", values[index])));
     }
     Ok((vocab_len as usize, scores_every_row))
 }

@@ -1,0 +1,110 @@
+//! Opens a model on the first provider of the preference that computes it, and computes it right.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ort::environment::Environment;
+
+use super::environment::environment;
+use super::feeds::NARROW_WIDTH_MAX;
+use super::kv_cache::{bytes_per_token, capacity};
+use super::model::{OnnxModel, Plan};
+use super::options::{ModelOptions, PlacementReport, Provider, ProviderChoice};
+use super::placement::Placement;
+use super::proof;
+use super::session::{Refusal, SharedSession};
+use crate::{Error, Result};
+
+/// Bytes of f32 logits that a pass of a prefill may make, where the graph makes them for every row.
+const CHUNK_LOGITS_BYTES: usize = 16 << 20;
+
+impl OnnxModel {
+    /// Opens the decoder graph at `path`; external data is found beside it.
+    ///
+    /// # Errors
+    /// `RuntimeLibrary` if ONNX Runtime cannot be loaded; `UnsupportedGraph` if the graph cannot be driven;
+    /// `ExecutionProvider` if no provider of the preference passes its proof; `OutOfMemory` if the cache does not fit;
+    /// `InvalidOption` for widths or sizes that make no sense.
+    pub fn open(path: &Path, options: &ModelOptions) -> Result<(Self, PlacementReport)> {
+        check(options)?;
+        let environment = environment(options.runtime_library.as_deref())?;
+        if !path.is_file() {
+            return Err(Error::UnsupportedGraph { path: path.to_owned(), reason: "there is no such file".to_owned() });
+        }
+        let cpu = [ProviderChoice::from(Provider::Cpu)];
+        let choices = if options.providers.is_empty() { &cpu[..] } else { &options.providers };
+        let mut refused = Vec::new();
+        for choice in choices {
+            match open_on(&environment, path, options, choice) {
+                Ok((model, placement)) => {
+                    let report = PlacementReport {
+                        provider: choice.provider,
+                        nodes: placement.ranked(),
+                        refused,
+                        layout: model.layout(),
+                        chunk_len: model.chunk_len(),
+                    };
+                    return Ok((model, report));
+                }
+                Err(Refusal::Graph(error)) => return Err(error),
+                Err(Refusal::Provider(reason)) => {
+                    log::warn!("{} refused for the {}: {reason}", choice.provider, options.role);
+                    refused.push((choice.provider, reason));
+                }
+            }
+        }
+        let reasons: Vec<_> = refused.iter().map(|(provider, reason)| format!("{provider}: {reason}")).collect();
+        Err(Error::ExecutionProvider { model: options.role, reason: reasons.join("; ") })
+    }
+}
+
+fn open_on(
+    environment: &Environment,
+    path: &Path,
+    options: &ModelOptions,
+    choice: &ProviderChoice,
+) -> Result<(OnnxModel, Placement), Refusal> {
+    let (shared, placement) = SharedSession::build(environment, path, options, choice)?;
+    let per_token = bytes_per_token(&shared.signature, shared.layout);
+    let capacity = capacity(per_token, options.context_len_max, options.context_len, options.cache_bytes_max)
+        .map_err(Refusal::Graph)?;
+    let plan = Plan {
+        chunk_len: options.chunk_len.unwrap_or_else(|| chunk_len(&shared)),
+        width_buckets: options.width_buckets.clone(),
+        capacity,
+    };
+    let mut model = OnnxModel::new(Arc::new(shared), plan).map_err(|error| match error {
+        Error::OutOfMemory { .. } => Refusal::Graph(error),
+        other => Refusal::from(other),
+    })?;
+    // The CPU's kernels are the measure; another pass over them would only make opening slower.
+    if choice.provider != Provider::Cpu {
+        proof::check(&mut model)?;
+    }
+    Ok((model, placement))
+}
+
+fn chunk_len(shared: &SharedSession) -> usize {
+    if shared.signature.logits_to_keep.is_some() || !shared.scores_every_row {
+        return 256;
+    }
+    (CHUNK_LOGITS_BYTES / (shared.vocab_len * size_of::<f32>())).clamp(32, 256)
+}
+
+fn check(options: &ModelOptions) -> Result<()> {
+    let refuse = |option, reason: String| Err(Error::InvalidOption { option, reason });
+    if options.context_len_max == 0 || options.context_len == Some(0) {
+        return refuse("context_len", "0 tokens: at least 1".to_owned());
+    }
+    if options.chunk_len == Some(0) {
+        return refuse("chunk_len", "0 tokens: at least 1".to_owned());
+    }
+    if options.threads.is_some_and(|threads| threads == 0 || threads > i32::MAX as usize) {
+        return refuse("threads", "at least 1; leave it out for one per core".to_owned());
+    }
+    let buckets = &options.width_buckets;
+    if !buckets.is_sorted() || buckets.iter().any(|width| !(1..=NARROW_WIDTH_MAX).contains(width)) {
+        return refuse("width_buckets", format!("{buckets:?}: ascending, from 1 to {NARROW_WIDTH_MAX}"));
+    }
+    Ok(())
+}
