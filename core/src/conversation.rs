@@ -62,15 +62,21 @@ struct Common {
 }
 
 impl Conversation {
-    /// What the conversations of `folder` share; `vocab_len` is the width of the target's logits.
-    pub(crate) fn open(folder: Folder, vocab_len: usize) -> Result<Self> {
+    /// What the conversations of `folder` share; `row_len` is the width of the target's logits.
+    pub(crate) fn open(folder: Folder, row_len: usize) -> Result<Self> {
+        let tokenizer = Tokenizer::open(&folder.tokenizer)?;
+        let mut stop_tokens = folder.eos_tokens.clone();
+        if stop_tokens.is_empty() {
+            stop_tokens.extend(tokenizer.eos());
+        }
         let common = Common {
-            tokenizer: Tokenizer::open(&folder.tokenizer)?,
+            // Columns past the tokenizer's last token are padding: nobody could read what they stand for.
+            vocab_len: row_len.min(tokenizer.vocab_len()),
+            tokenizer,
             template: OnceLock::new(),
             constraints: OnceLock::new(),
             defaults: defaults(&folder.search),
-            stop_tokens: folder.eos_tokens.clone(),
-            vocab_len,
+            stop_tokens,
             folder,
         };
         Ok(Self { common: Arc::new(common), context_policy: ContextPolicy::default() })
@@ -83,6 +89,11 @@ impl Conversation {
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         &self.common.tokenizer
+    }
+
+    /// Tokens that a generation may emit: those below it.
+    pub(crate) fn vocab_len(&self) -> usize {
+        self.common.vocab_len
     }
 
     pub(crate) fn folder(&self) -> &Folder {

@@ -73,8 +73,6 @@ struct Inner {
     /// Models that hold the weights; sessions fork them, one at a time.
     target: Mutex<OnnxModel>,
     drafter: Option<Mutex<OnnxModel>>,
-    /// Width of the target's rows.
-    vocab_len: usize,
     conversation: Conversation,
     report: EngineReport,
 }
@@ -107,12 +105,12 @@ impl Engine {
         let costs = match &options.costs {
             Some(costs) => costs.clone(),
             None => {
-                let key = format!("{:?} {:?} {options:?}", (&folder.path, target_report.provider), drafter_report);
+                let weights = folder.target_digest().unwrap_or_else(|| folder.path.display().to_string());
+                let key = format!("{weights} {target_report:?} {drafter_report:?} {options:?}");
                 costs(options, key, &mut target, drafter.as_mut())?
             }
         };
-        let vocab_len = target.vocab_len();
-        let conversation = Conversation::open(folder, vocab_len)?;
+        let conversation = Conversation::open(folder, target.vocab_len())?;
         let report = EngineReport {
             context_len: target.context_len_max(),
             cache_bytes: (target.cache_bytes() + drafter.as_ref().map_or(0, Model::cache_bytes)) as u64,
@@ -122,7 +120,7 @@ impl Engine {
             costs,
         };
         let (target, drafter) = (Mutex::new(target), drafter.map(Mutex::new));
-        Ok(Self(Arc::new(Inner { target, drafter, vocab_len, conversation, report })))
+        Ok(Self(Arc::new(Inner { target, drafter, conversation, report })))
     }
 
     /// What was opened, what computes it, and what a pass costs.
@@ -151,7 +149,7 @@ impl Engine {
         let context_len = target.context_len_max();
         let drafter = if target.scores_every_row() { self.drafter(options.drafting, context_len)? } else { None };
         let state = State {
-            history: History::new(target.vocab_len(), context_len + DRAFT_LEN_MAX + 1),
+            history: History::new(inner.conversation.vocab_len(), context_len + DRAFT_LEN_MAX + 1),
             drafter,
             target: Box::new(target),
             draft_length: DraftLengthController::new(DraftLength::Fixed(0), &inner.report.costs, None),
@@ -182,7 +180,7 @@ impl Engine {
 
     fn model_drafter(&self) -> Result<Option<ModelDrafter<OnnxModel>>> {
         let Some(drafter) = &self.0.drafter else { return Ok(None) };
-        let (model, vocab_len) = (fork(drafter)?, self.0.vocab_len);
+        let (model, vocab_len) = (fork(drafter)?, self.0.conversation.vocab_len());
         let id_map = self.folder().drafter.as_ref().and_then(|files| files.id_map.as_ref());
         Ok(Some(match id_map {
             Some(map) => ModelDrafter::with_ids(model, map.target_ids().to_vec(), vocab_len)?,

@@ -94,7 +94,7 @@ impl Generation {
         let context_left = context_len - prompt_len + 1;
         let max_tokens = plan.max_tokens.min(context_left);
         let draft_len_max = if state.drafter.is_some() { plan.draft_length.len_max() } else { 0 };
-        let rounds = Rounds::new(plan, state.target.vocab_len(), draft_len_max, context_len, constraint);
+        let rounds = Rounds::new(plan, state.history.vocab_len(), draft_len_max, context_len, constraint);
         state.draft_length.set_mode(plan.draft_length);
         let known = Known {
             prompt_tokens: prompt_len,

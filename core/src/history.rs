@@ -28,6 +28,11 @@ impl History {
         }
     }
 
+    /// Ids below it are counted.
+    pub fn vocab_len(&self) -> usize {
+        self.counts.len()
+    }
+
     /// Prompt and output.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens

@@ -106,10 +106,10 @@ impl Rounds {
 
         let constraint = self.constraint.as_deref_mut().map(|constraint| constraint as &mut dyn TokenMaskSource);
         let acceptance = self.verifier.verify(&self.proposal, logits, pair.history, constraint)?;
-        pair.history.push(acceptance.next);
         if let Some(constraint) = &mut self.constraint {
             constraint.push(acceptance.next)?;
         }
+        pair.history.push(acceptance.next);
         let known = pair.history.len() - 1;
         pair.target.truncate(known)?;
         if let Some(drafter) = &mut pair.drafter {

@@ -1,0 +1,81 @@
+//! Speculation does not change greedy output: real ONNX packs in every layout and precision, every drafter, every
+//! draft length.
+
+use drafthorse::{DraftLength, Drafting, GenerationOptions, TokenId};
+use drafthorse_graph::{
+    GraphOptions,
+    fixtures::{LAYOUTS, PRECISIONS, RandomPair},
+};
+use drafthorse_tests::{answer, margin, open, random_pack, session};
+
+/// Tokens per answer.
+const LEN: usize = 48;
+
+/// Largest margin at which the target's choice may depend on how many rows are scored at once: rounding of the
+/// kernels, by precision of the graph.
+fn tolerance(precision: &str) -> f32 {
+    match precision {
+        "fp32" => 1e-4,
+        "fp16" => 0.05,
+        _ => 1e-3,
+    }
+}
+
+fn prompts() -> Vec<Vec<TokenId>> {
+    let looping: Vec<TokenId> = (0..30).map(|i| 20 + i % 5).collect();
+    vec![vec![70, 71, 72], (40..90).collect(), looping]
+}
+
+#[derive(Default)]
+struct Rate {
+    answers: usize,
+    equal: usize,
+    accepted: usize,
+}
+
+#[test]
+fn greedy_text_is_the_target_s_own_in_every_layout_and_precision() {
+    let pair = RandomPair::small().unwrap();
+    for (layout_name, layout) in LAYOUTS {
+        for (precision_name, precision) in PRECISIONS {
+            let folder = random_pack(&pair, &GraphOptions::new(layout, precision));
+            let mut rate = Rate::default();
+            compare(folder.path(), tolerance(precision_name), &mut rate);
+            println!("{layout_name} {precision_name}: {} of {} answers equal token by token", rate.equal, rate.answers);
+            assert!(rate.accepted > rate.answers * LEN / 4, "hardly a draft was accepted: nothing was compared");
+        }
+    }
+}
+
+fn compare(folder: &std::path::Path, tolerance: f32, rate: &mut Rate) {
+    let engine = open(folder);
+    let alone = session(&engine, Drafting::None);
+    let mut lengths: Vec<DraftLength> = (1..=16).map(DraftLength::Fixed).collect();
+    lengths.push(DraftLength::Adaptive(8));
+    for prompt in prompts() {
+        let options = GenerationOptions { max_tokens: Some(LEN), ..Default::default() };
+        let expected = answer(&alone, &prompt, &options).unwrap();
+        for drafting in [Drafting::Model, Drafting::Lookup, Drafting::Both] {
+            let pair = session(&engine, drafting);
+            for &draft_length in &lengths {
+                let options = GenerationOptions { draft_length: Some(draft_length), ..options.clone() };
+                let got = answer(&pair, &prompt, &options).unwrap();
+                rate.answers += 1;
+                rate.accepted += got.account.accepted;
+                let differs = expected.tokens.iter().zip(&got.tokens).position(|(a, b)| a != b);
+                let Some(place) = differs else {
+                    assert_eq!(expected.tokens.len(), got.tokens.len());
+                    assert_eq!((&expected.text, expected.account.stop_reason), (&got.text, got.account.stop_reason));
+                    rate.equal += 1;
+                    continue;
+                };
+                let known = [&prompt[..], &expected.tokens[..place]].concat();
+                let margin = margin(&alone, &known).unwrap();
+                assert!(
+                    margin < tolerance,
+                    "{drafting:?} {draft_length:?} differs at token {place} where the margin is {margin}"
+                );
+            }
+        }
+    }
+}
