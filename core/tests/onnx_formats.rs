@@ -178,6 +178,19 @@ fn rejected_rows_change_no_bit_of_accepted_ones() {
 }
 
 #[test]
+fn rows_of_zeros_stay_numbers() {
+    let (folder, mut weights) = (tempfile::tempdir().unwrap(), Weights::random(&base(), EXTRAS, 3.0, 7).unwrap());
+    weights.embedding[..base().hidden_len].fill(0.0);
+    let tokens = [vec![0], tokens(9)].concat();
+    let expected = reference::logits(&base(), &weights, &tokens);
+    for layout in LAYOUTS {
+        let mut model = model(folder.path(), &base(), &weights, &GraphOptions::new(layout, Precision::INT8X8));
+        let off = difference(&score(&mut model, &tokens), &expected);
+        assert!(off < 0.5, "{layout:?}: {off}");
+    }
+}
+
+#[test]
 fn inflated_models_give_the_same_rows() {
     let (folder, tokens) = (tempfile::tempdir().unwrap(), tokens(20));
     let weights = Weights::random(&base(), EXTRAS, 3.0, 7).unwrap();

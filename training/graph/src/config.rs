@@ -170,7 +170,8 @@ impl DecoderConfig {
         self.kv_head_count * self.head_len
     }
 
-    /// Bytes that one token takes in the KV cache with `element_bytes` per element.
+    /// Bytes that one token takes in the KV cache with `element_bytes` per element; more in the shared-buffer layout if
+    /// [`crate::GraphOptions::head_len`] is wider.
     #[must_use]
     pub fn cache_bytes_per_token(&self, element_bytes: usize) -> usize {
         2 * self.layer_count * self.kv_len() * element_bytes

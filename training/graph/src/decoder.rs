@@ -120,7 +120,7 @@ struct Residual {
 impl Builder<'_> {
     fn build(&mut self, frequencies: &[f32]) -> Result<()> {
         let (config, weights, precision) = (self.config, self.weights, self.options.precision);
-        let shared = attention::shared(self.graph, config, frequencies, self.options.layout)?;
+        let inputs = attention::inputs(self.graph, config, frequencies, self.options.layout)?;
         let (mut hidden, table) =
             embedding(self.graph, "input_ids", &weights.embedding, config.hidden_len, precision.embedding)?;
         if config.embedding_scale != 1.0 {
@@ -134,7 +134,7 @@ impl Builder<'_> {
             let projection = packed_projection(config, layer);
             let encoding = self.encoding(index, Site::Attention);
             let packed = linear(self.graph, &name("qkv"), &normed, &projection, config.hidden_len, encoding)?;
-            let mixed = attention(self.graph, config, &shared, layer, index, &packed)?;
+            let mixed = attention(self.graph, config, &inputs, layer, index, &packed)?;
             let encoding = self.encoding(index, Site::Output);
             let output = linear(self.graph, &name("output"), &mixed, &layer.output, config.query_len(), encoding)?;
             residual.addend = Some(output);
@@ -367,9 +367,13 @@ mod tests {
             let result = write_model(&folder.path().join("model.onnx"), &config, &weights, &options);
             assert!(matches!(result, Err(Error::Option { .. })), "{precision:?}");
         }
-        let holed = Weights { final_norm: vec![f32::NAN; 64], ..weights };
+        let holed = Weights { final_norm: vec![f32::NAN; 64], ..weights.clone() };
         let options = GraphOptions::new(Layout::Shared, Precision::FP32);
         assert!(write_model(&folder.path().join("model.onnx"), &config, &holed, &options).is_err());
+        let huge = Weights { final_norm: vec![1e5; 64], ..weights };
+        let options =
+            GraphOptions { external_data: ExternalData::Always, ..GraphOptions::new(Layout::Shared, Precision::FP16) };
+        assert!(write_model(&folder.path().join("model.onnx"), &config, &huge, &options).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

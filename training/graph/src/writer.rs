@@ -55,10 +55,11 @@ pub(crate) struct GraphWriter {
     external: Option<External>,
 }
 
+/// The file of external weights; its temporary form goes when it is dropped unfinished.
 struct External {
     path: PathBuf,
     location: String,
-    file: BufWriter<File>,
+    file: Option<BufWriter<File>>,
     len: u64,
 }
 
@@ -118,10 +119,19 @@ impl GraphWriter {
         name.into()
     }
 
-    /// Adds a weight of the graph's float type.
+    /// Adds a weight of the graph's float type, unless one of this name is there already.
+    ///
+    /// # Errors
+    /// `Option` if a value is too large for f16; `Io` if it cannot be written.
     pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Result<String> {
         if self.has(name) {
             return Ok(name.into());
+        }
+        if self.float == FloatType::F16
+            && let Some(value) = values.iter().find(|&&value| f16::from_f32(value).is_infinite())
+        {
+            let reason = format!("{name} holds {value}, more than f16 can; write f32");
+            return Err(Error::Option { option: "precision.io", reason });
         }
         let bytes = match self.float {
             FloatType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -225,13 +235,15 @@ impl External {
         let path = model.with_file_name(&location);
         let temporary = temporary(&path);
         let file = BufWriter::with_capacity(1 << 20, File::create(&temporary).map_err(at(&temporary))?);
-        Ok(Self { path, location, file, len: 0 })
+        Ok(Self { path, location, file: Some(file), len: 0 })
     }
 
     fn append(&mut self, tensor: &mut TensorProto, bytes: &[u8]) -> Result<()> {
         let offset = self.len.next_multiple_of(EXTERNAL_ALIGNMENT);
         let padding = vec![0; (offset - self.len) as usize];
-        self.file.write_all(&padding).and_then(|()| self.file.write_all(bytes)).map_err(at(&self.path))?;
+        if let Some(file) = &mut self.file {
+            file.write_all(&padding).and_then(|()| file.write_all(bytes)).map_err(at(&self.path))?;
+        }
         self.len = offset + bytes.len() as u64;
         let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
         tensor.external_data = vec![
@@ -243,12 +255,23 @@ impl External {
         Ok(())
     }
 
-    fn finish(self) -> Result<PathBuf> {
+    fn finish(mut self) -> Result<PathBuf> {
         let temporary = temporary(&self.path);
-        let file = self.file.into_inner().map_err(|error| at(&temporary)(error.into_error()))?;
-        file.sync_all().map_err(at(&temporary))?;
+        if let Some(file) = &mut self.file {
+            file.flush().and_then(|()| file.get_ref().sync_all()).map_err(at(&temporary))?;
+        }
         fs::rename(&temporary, &self.path).map_err(at(&self.path))?;
-        Ok(self.path)
+        self.file = None;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for External {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // Nothing is lost if this fails: the file bears the name of an unfinished one.
+            let _ = fs::remove_file(temporary(&self.path));
+        }
     }
 }
 
