@@ -1,7 +1,7 @@
 //! Builds decoder ONNX graphs: one builder for exports, test fixtures and inflated benchmark targets.
 //!
-//! A [`DecoderConfig`] and [`Weights`] (plain f32 arrays) become a `.onnx` file through [`write_model`]
-//! puts the files around it that onnxruntime-genai, Hugging Face tools and our own runtime read. [`mod@reference`] is the
+//! A [`DecoderConfig`] and [`Weights`] (plain f32 arrays) become a `.onnx` file through [`write_model`]; [`folder`] puts
+//! the files around it that onnxruntime-genai, Hugging Face tools and our own runtime read. [`mod@reference`] is the
 //! same function written plainly, which every graph is tested against.
 
 mod attention;
