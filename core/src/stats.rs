@@ -201,7 +201,10 @@ impl Recorder {
         }
         if round.proposed == 0 {
             self.passthrough_rounds += 1;
-            self.passthrough = round.passthrough.or(self.passthrough);
+            // That a text ends is no reason worth telling where there is another.
+            if self.passthrough.is_none() || round.passthrough != Some(Passthrough::OneTokenLeft) {
+                self.passthrough = round.passthrough.or(self.passthrough);
+            }
         }
         if round.emitted == 0 {
             return;
