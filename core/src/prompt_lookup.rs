@@ -74,17 +74,17 @@ impl PromptLookup {
     }
 
     /// Offers up to `len_max` tokens from where `found` points to. A copy that reaches the context's end goes on with
-    /// its own beginning, as a repeating text does.
+    /// its own beginning, as a repeating text does. Returns how many the sink took.
     ///
     /// # Errors
     /// Errors of the sink.
-    pub(crate) fn copy(context: &[TokenId], found: Match, len_max: usize, sink: &mut dyn DraftSink) -> Result<()> {
-        for &token in context[found.next..].iter().cycle().take(len_max) {
+    pub(crate) fn copy(context: &[TokenId], found: Match, len_max: usize, sink: &mut dyn DraftSink) -> Result<usize> {
+        for (taken, &token) in context[found.next..].iter().cycle().take(len_max).enumerate() {
             if !sink.offer_token(token)? {
-                break;
+                return Ok(taken);
             }
         }
-        Ok(())
+        Ok(len_max)
     }
 
     /// Brings the index up to `context`, of which the part known before is presumed unchanged.
@@ -130,7 +130,7 @@ impl PromptLookup {
 impl Drafter for PromptLookup {
     fn propose(&mut self, context: &[TokenId], len_max: usize, sink: &mut dyn DraftSink) -> Result<()> {
         match self.find(context) {
-            Some(found) => Self::copy(context, found, len_max, sink),
+            Some(found) => Self::copy(context, found, len_max, sink).map(drop),
             None => Ok(()),
         }
     }
