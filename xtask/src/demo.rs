@@ -8,7 +8,7 @@ const PACK: &str = "tests/packs/demo";
 
 pub(crate) fn run(rest: &[&str]) -> Result<()> {
     runtime::place_for_host()?;
-    let mut command = cargo::command(&["run", "--release", "--quiet", "-p", "drafthorse-cli", "--", "demo", PACK]);
+    let mut command = cargo::command(&["run", "--release", "-p", "drafthorse-cli", "--", "demo", PACK]);
     command.args(rest);
     cargo::run(command)
 }
