@@ -41,3 +41,11 @@ pub(crate) fn run() -> Result<()> {
         count => bail!("tidy: {count} to mend"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_repository_is_tidy() {
+        super::run().unwrap();
+    }
+}
