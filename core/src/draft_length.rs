@@ -1,5 +1,7 @@
 //! How many tokens to draft next, from measured costs and observed acceptance.
 
+use std::time::Duration;
+
 use crate::acceptance_record::AcceptanceRecord;
 use crate::early_stop::ConfidenceRecord;
 use crate::{CostProfile, DRAFT_LEN_MAX, DraftLength, DraftSource, EarlyStop, Passthrough};
@@ -32,6 +34,8 @@ pub struct DraftLengthController {
     credit: f64,
     /// Plain steps since something was last drafted.
     plain_rounds: usize,
+    /// What a plain step takes, in milliseconds: the profile's at first, then what was seen.
+    plain_ms: f64,
 }
 
 /// One origin of proposals.
@@ -44,6 +48,8 @@ struct Source {
     cost: f64,
     /// c: a drafted token in plain steps.
     draft_cost: f64,
+    /// What a round with a single drafted token took of late, in plain steps; 0 before the first.
+    trial_cost: f64,
     /// The length in force.
     len: usize,
 }
@@ -66,6 +72,12 @@ const SPEED_MEMORY: f64 = 0.95;
 /// Plain steps that the predicted speed counts as beside the observed one.
 const SPEED_PRIOR_COST: f64 = 5.0;
 
+/// Weight of a plain step's time against those before it.
+const PLAIN_WEIGHT: f64 = 0.05;
+
+/// Plain steps by which a round may outlast what was expected before it is taken for a disturbance.
+const DISTURBED: f64 = 4.0;
+
 /// Chance that a drafted token is accepted, before anything is known.
 const ACCEPTANCE_PRIOR: f64 = 0.7;
 
@@ -80,6 +92,7 @@ impl DraftLengthController {
             tokens: 0.0,
             cost: 0.0,
             draft_cost,
+            trial_cost: 0.0,
             len: 0,
         };
         Self {
@@ -89,6 +102,7 @@ impl DraftLengthController {
             lookup: source(ACCEPTANCE_PRIOR, 0.0),
             credit: CREDIT_START,
             plain_rounds: 0,
+            plain_ms: profile.target_ms(1),
         }
     }
 
@@ -115,10 +129,16 @@ impl DraftLengthController {
         }
     }
 
-    /// Takes note of a round that drafted one token per confidence from `source`, of which the first `accepted` stayed.
-    pub fn observe(&mut self, source: DraftSource, confidences: &[f32], accepted: usize) {
+    /// Takes note of a round that drafted one token per confidence from `source`, of which the first `accepted` stayed,
+    /// and whose passes took `time`. A round that took longer than the profile says, as when a drafter that was not
+    /// asked for long has to catch up, is charged what it took.
+    pub fn observe(&mut self, source: DraftSource, confidences: &[f32], accepted: usize, time: Duration) {
         let drafted = confidences.len();
+        let plain_steps = time.as_secs_f64() * 1e3 / self.plain_ms;
         let Some(which) = Which::of(source).filter(|_| drafted > 0) else {
+            if plain_steps > 0.0 && plain_steps < DISTURBED {
+                self.plain_ms *= 1.0 + (plain_steps - 1.0) * PLAIN_WEIGHT;
+            }
             self.plain_rounds += 1;
             if self.credit < CREDIT_START {
                 self.credit += LOSS_SHARE;
@@ -126,10 +146,15 @@ impl DraftLengthController {
             return;
         };
         let cost = self.round_cost(which, drafted.min(DRAFT_LEN_MAX));
-        let gained = (1 + accepted) as f64 - cost;
+        // A pass that the machine held up says nothing about the next one.
+        let charged = plain_steps.clamp(cost, cost + DISTURBED);
+        let gained = (1 + accepted) as f64 - charged;
         self.credit = (self.credit + gained).min(CREDIT_MAX);
         self.plain_rounds = 0;
         let source = self.source_mut(which);
+        if drafted == 1 {
+            source.trial_cost = f64::midpoint(source.trial_cost.max(cost), charged);
+        }
         source.record.observe(drafted, accepted);
         source.confidences.observe(confidences, accepted);
         source.tokens = source.tokens * SPEED_MEMORY + (1 + accepted) as f64;
@@ -197,7 +222,7 @@ impl DraftLengthController {
 
     /// True if the plain steps since the last draft have paid for trying a single token.
     fn may_try(&self, which: Which) -> bool {
-        let loss = self.round_cost(which, 1) - 1.0;
+        let loss = self.round_cost(which, 1).max(self.source(which).trial_cost) - 1.0;
         self.credit >= loss && self.plain_rounds as f64 * LOSS_SHARE >= loss
     }
 
@@ -298,7 +323,7 @@ mod tests {
                 reach *= choice.stop.acceptance(confidence);
             }
             let accepted = kept.iter().take_while(|kept| **kept).count();
-            controller.observe(DraftSource::Model, &confidences, accepted);
+            controller.observe(DraftSource::Model, &confidences, accepted, Duration::ZERO);
             let drafted = confidences.len();
             run.cost += profile.draft_cost() * drafted as f64 + profile.verify_cost(drafted + 1);
             run.lens.push(drafted);
@@ -436,8 +461,8 @@ mod tests {
         let profile = profile(0.5, 0.02);
         let mut controller = adaptive(&profile);
         for _ in 0..60 {
-            controller.observe(DraftSource::Model, &[0.5; 2], 0);
-            controller.observe(DraftSource::Lookup, &[1.0; 8], 8);
+            controller.observe(DraftSource::Model, &[0.5; 2], 0, Duration::ZERO);
+            controller.observe(DraftSource::Lookup, &[1.0; 8], 8, Duration::ZERO);
         }
         assert_eq!(controller.choose(DraftSource::Model, 99).len, 0);
         assert!(controller.choose(DraftSource::Lookup, 99).len >= 8);

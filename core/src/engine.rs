@@ -144,18 +144,30 @@ impl Engine {
     /// `OutOfMemory` if there is no room for the caches; `InvalidOption` if drafts are asked for that the pack cannot
     /// make.
     pub fn session(&self, options: &SessionOptions) -> Result<Session> {
-        let inner = &*self.0;
-        let target = fork(&inner.target)?;
+        let target = fork(&self.0.target)?;
         let context_len = target.context_len_max();
         let drafter = if target.scores_every_row() { self.drafter(options.drafting, context_len)? } else { None };
+        Ok(self.session_over(Box::new(target), drafter, options.context_policy))
+    }
+
+    /// A session over models of the caller's own, with this engine's tokenizer and costs: for measuring the loop apart
+    /// from its models.
+    #[doc(hidden)]
+    pub fn session_over(
+        &self,
+        target: Box<dyn Model>,
+        drafter: Option<Box<dyn Drafter>>,
+        context_policy: ContextPolicy,
+    ) -> Session {
+        let inner = &*self.0;
         let state = State {
-            history: History::new(inner.conversation.vocab_len(), context_len + DRAFT_LEN_MAX + 1),
+            history: History::new(inner.conversation.vocab_len(), target.context_len_max() + DRAFT_LEN_MAX + 1),
             drafter,
-            target: Box::new(target),
+            target,
             draft_length: DraftLengthController::new(DraftLength::Fixed(0), &inner.report.costs, None),
             rows_independent: !self.folder().target.header.per_tensor_activations(),
         };
-        Ok(Session::new(state, inner.conversation.with_policy(options.context_policy)))
+        Session::new(state, inner.conversation.with_policy(context_policy))
     }
 
     fn drafter(&self, drafting: Drafting, context_len: usize) -> Result<Option<Box<dyn Drafter>>> {

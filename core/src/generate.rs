@@ -163,7 +163,12 @@ impl Generation {
         let mut pair =
             Pair { target: &mut *state.target, drafter: state.drafter.as_deref_mut(), history: &mut state.history };
         let outcome = self.rounds.run(&mut pair, choice.len, &choice.stop)?;
-        state.draft_length.observe(source, self.rounds.confidences(), outcome.accepted);
+        state.draft_length.observe(
+            source,
+            self.rounds.confidences(),
+            outcome.accepted,
+            outcome.times.draft + outcome.times.score,
+        );
 
         let (chunk, ended) = self.show(first, outcome.accepted)?;
         let record = RoundRecord {
