@@ -104,6 +104,8 @@ pub struct BlockEfficiency {
     pub tokens_per_call: Figure,
     /// τ / (cγ + 1), c the drafter's parameters over the target's (Leviathan et al., arXiv 2211.17192).
     pub memory_bound_speedup: Figure,
+    /// Share of the drafted tokens that were tried, those behind a rejected one not being, and accepted.
+    pub acceptance: f64,
     /// Chance that draft position `i` is accepted, given that the round came to it; none if no round did.
     pub acceptance_by_position: Vec<Option<f64>>,
 }
@@ -149,8 +151,11 @@ pub fn summarise(mode: Mode, traces: &[Trace], draft_lens: &[usize], cost_ratio:
             let terms: Vec<(f64, f64)> = counts.iter().map(|rounds| (rounds.tokens, rounds.calls)).collect();
             let tokens_per_call = bootstrap(&terms, seed);
             let cost = cost_ratio * draft_len as f64 + 1.0;
+            let total = |of: fn(&Rounds) -> &Vec<f64>| counts.iter().flat_map(of).sum::<f64>();
+            let tried = total(|rounds| &rounds.reached);
             BlockEfficiency {
                 draft_len,
+                acceptance: if tried > 0.0 { total(|rounds| &rounds.accepted) / tried } else { 0.0 },
                 tokens_per_call,
                 memory_bound_speedup: Figure {
                     value: tokens_per_call.value / cost,
@@ -194,16 +199,22 @@ fn by_position(counts: &[Rounds], draft_len: usize) -> Vec<Option<f64>> {
 
 /// The ratio of sums of `terms`, and the spread of that ratio when whole texts are drawn again with replacement.
 pub fn bootstrap(terms: &[(f64, f64)], seed: u64) -> Figure {
-    let ratio = |sums: (f64, f64)| if sums.1 == 0.0 { 0.0 } else { sums.0 / sums.1 };
-    let add = |sums: (f64, f64), term: &(f64, f64)| (sums.0 + term.0, sums.1 + term.1);
-    let value = ratio(terms.iter().fold((0.0, 0.0), add));
-    let mut stream = Stream::new(seed, 0x626f_6f74, terms.len() as u64);
-    let mut resampled: Vec<f64> = (0..RESAMPLES)
-        .map(|_| ratio((0..terms.len()).fold((0.0, 0.0), |sums, _| add(sums, &terms[stream.below(terms.len())]))))
-        .collect();
+    bootstrap_of(terms.len(), seed, |drawn| {
+        let (numerator, denominator) =
+            drawn.iter().fold((0.0, 0.0), |(sum, other), &index| (sum + terms[index].0, other + terms[index].1));
+        if denominator == 0.0 { 0.0 } else { numerator / denominator }
+    })
+}
+
+/// A statistic of `count` texts, given as their indices, and its spread when they are drawn again with replacement.
+pub fn bootstrap_of(count: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> Figure {
+    let all: Vec<usize> = (0..count).collect();
+    let mut stream = Stream::new(seed, 0x626f_6f74, count as u64);
+    let mut resampled: Vec<f64> =
+        (0..RESAMPLES).map(|_| statistic(&all.iter().map(|_| stream.below(count)).collect::<Vec<_>>())).collect();
     resampled.sort_by(f64::total_cmp);
     let at = |share: f64| resampled[((RESAMPLES - 1) as f64 * share).round() as usize];
-    Figure { value, low: at(0.025), high: at(0.975) }
+    Figure { value: statistic(&all), low: at(0.025), high: at(0.975) }
 }
 
 #[cfg(test)]
@@ -327,6 +338,6 @@ mod tests {
         let block = &summary.block[0];
         assert_eq!(block.tokens_per_call.value, 4.0);
         assert!((block.memory_bound_speedup.value - 4.0 / 1.3).abs() < 1e-12);
-        assert_eq!(block.acceptance_by_position, [Some(1.0); 3]);
+        assert_eq!((block.acceptance, &block.acceptance_by_position[..]), (1.0, &[Some(1.0); 3][..]));
     }
 }

@@ -67,6 +67,14 @@ pub enum Error {
     /// The tokenizer failed.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// The runtime refused a pack or failed in it.
+    #[error("runtime, pack {pack}: {reason}")]
+    Runtime {
+        /// The pack's folder.
+        pack: PathBuf,
+        /// What it said.
+        reason: String,
+    },
     /// The graph builder refused.
     #[error("graph: {0}")]
     Graph(String),

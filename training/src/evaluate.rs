@@ -1,9 +1,10 @@
 //! Measures drafters against their target: the command `evaluate`.
 //!
 //! All drafters are measured on the same texts, which the target writes once for each task and temperature, so that
-//! one drafter's gain over another is known more closely than either's figures. What `seconds` they cost on a device
-//! is the runtime's to measure; here the cost of a drafter is its share of the target's parameters.
+//! one drafter's gain over another is known more closely than either's figures. Drafters that come with an exported pack
+//! are timed too, in the runtime's own loop.
 
+mod clock;
 mod recipe;
 mod report;
 mod score;
@@ -11,13 +12,15 @@ mod score;
 use std::path::Path;
 
 use burn::tensor::Device;
+use drafthorse_pack::Acceptance;
 use serde::Serialize;
 
-pub use recipe::{DrafterSettings, EvaluateRecipe, EvaluateTask};
+pub use clock::{ClockRow, Rule};
+pub use recipe::{ClockSettings, DrafterSettings, EvaluateRecipe, EvaluateTask};
 pub use score::Score;
 
 use crate::acceptance::trace::HeldOut;
-use crate::acceptance::{Figure, Mode, Summary, Trace, bootstrap, gain, summarise};
+use crate::acceptance::{BlockEfficiency, Figure, Mode, Summary, Trace, bootstrap, gain, summarise};
 use crate::distill::batch::Example;
 use crate::distill::pair::Pair;
 use crate::distill::rollout::Limits;
@@ -40,6 +43,8 @@ pub struct Evaluation {
     pub rows: Vec<Row>,
     /// A row per task with a score and temperature: the drafters do not change it.
     pub scores: Vec<ScoreRow>,
+    /// A row per pack, task, temperature and rule of the loop.
+    pub clock: Vec<ClockRow>,
 }
 
 /// One drafter on one task at one temperature.
@@ -68,7 +73,8 @@ pub struct ScoreRow {
     pub right: Figure,
 }
 
-/// Evaluates the recipe and writes `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`.
+/// Evaluates the recipe and writes `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for each
+/// drafter `acceptance.NAME.json`, which `export` puts into a pack's manifest.
 ///
 /// # Errors
 /// `Mismatch` if a drafter does not share the target's vocabulary; `Setting`, `Format`, `Io`.
@@ -80,7 +86,7 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
         .map(|drafter| Pair::open(&recipe.target, &drafter.path, device))
         .collect::<Result<Vec<_>>>()?;
     let first = pairs.first().ok_or_else(|| Error::setting("drafter", "a recipe needs at least one"))?;
-    let (mut rows, mut scores) = (Vec::new(), Vec::new());
+    let (mut rows, mut scores, mut clock) = (Vec::new(), Vec::new(), Vec::new());
     for task in &recipe.task {
         let examples = prompts(recipe, task, first, &pairs, data)?;
         for &temperature in &recipe.temperatures {
@@ -90,6 +96,7 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
                 scores.push(right(score, task, mode, &examples, &texts, &first.tokenizer, recipe.seed)?);
             }
             rows.extend(compare(recipe, task, &pairs, &texts));
+            clock.extend(clock::time(recipe, task, mode, &examples, &first.tokenizer)?);
         }
     }
     let evaluation = Evaluation {
@@ -99,13 +106,35 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
         target_parameters: first.target.config().parameters(),
         rows,
         scores,
+        clock,
     };
     std::fs::create_dir_all(out).map_err(|source| Error::Io { path: out.to_owned(), source })?;
     let json = serde_json::to_string_pretty(&evaluation).expect("plain numbers and names");
     folder::write_file(&out.join("evaluation.json"), json.as_bytes())?;
     folder::write_file(&out.join("evaluation.md"), report::markdown(&evaluation).as_bytes())?;
     folder::write_file(&out.join("evaluation.html"), report::html(&evaluation).as_bytes())?;
+    for drafter in &recipe.drafter {
+        let records = records(&evaluation.rows, &drafter.name);
+        let json = serde_json::to_string_pretty(&records).expect("plain numbers and names");
+        folder::write_file(&out.join(format!("acceptance.{}.json", drafter.name)), json.as_bytes())?;
+    }
     Ok(evaluation)
+}
+
+/// A drafter's rows as a pack's manifest has them.
+fn records(rows: &[Row], drafter: &str) -> Vec<Acceptance> {
+    let rows = rows.iter().filter(|row| row.drafter == drafter);
+    let record = |row: &Row, block: &BlockEfficiency| Acceptance {
+        task: row.task.clone(),
+        temperature: if let Mode::Sampled(temperature) = row.summary.mode { temperature } else { 0.0 },
+        draft_len: block.draft_len,
+        acceptance: block.acceptance,
+        by_position: block.acceptance_by_position.iter().map_while(|share| *share).collect(),
+        block_efficiency: Some(block.tokens_per_call.value),
+        prompts: Some(row.summary.texts as u64),
+        ..Acceptance::default()
+    };
+    rows.flat_map(|row| row.summary.block.iter().map(move |block| record(row, block))).collect()
 }
 
 /// The task's prompts and reference completions: those that `distill` holds out where seed and number agree.
@@ -168,4 +197,65 @@ fn right(
         terms.push((f64::from(u8::from(score.right(&wanted, &found))), 1.0));
     }
     Ok(ScoreRow { task: task.name.clone(), mode, right: bootstrap(&terms, seed) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::CorpusSettings;
+    use crate::distill::task::PromptEnd;
+    use crate::import::hugging_face;
+    use crate::model::{Llama, ModelConfig};
+    use crate::tokenizer;
+
+    fn recipe(root: &Path) -> EvaluateRecipe {
+        let text: Vec<String> = (0..20).map(|index| format!("{index} plus {index} is\n#### {}", 2 * index)).collect();
+        std::fs::write(root.join("a.txt"), text.join("<|endoftext|>")).unwrap();
+        let corpus = CorpusSettings::text("a.txt");
+        let file = root.join("tokenizer.json");
+        tokenizer::train(std::slice::from_ref(&corpus), root, 280, &file).unwrap();
+        let vocab_len = Tokenizer::open(&file).unwrap().vocab_len();
+        for (name, seed) in [("target", 1), ("other", 2)] {
+            let config = ModelConfig { vocab_len, context_len: 64, ..ModelConfig::tiny() };
+            let model = Llama::random(config, seed, &Device::flex()).unwrap().map(|_, tensor| tensor.mul_scalar(4.0));
+            folder::replace(&root.join(name), |folder| hugging_face::save(folder, &model, Some(&file))).unwrap();
+        }
+        let drafter = |name: &str, path: &str| DrafterSettings { name: name.into(), path: root.join(path), pack: None };
+        let head = format!("target = {:?}\ndrafter = []\ntask = []\nprompts = 6\n", root.join("target"));
+        let prompt = PromptEnd::After(" is".into());
+        let task = EvaluateTask { name: "sums".into(), prompt, corpus, score: Some(Score::FinalNumber) };
+        EvaluateRecipe {
+            completion_len_max: 12,
+            drafter: vec![drafter("other", "other"), drafter("self", "target")],
+            task: vec![task],
+            ..toml::from_str(&head).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_target_gains_what_a_draft_holds_when_it_drafts_for_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = recipe(root.path());
+        let out = root.path().join("out");
+        let evaluation = evaluate(&recipe, root.path(), &out, &Device::flex()).unwrap();
+        assert_eq!((evaluation.rows.len(), evaluation.scores.len()), (4, 2));
+        assert_eq!(evaluation.scores[0].right.value, 0.0, "a random target does not add");
+        for row in evaluation.rows.iter().filter(|row| row.drafter == "self") {
+            assert!((row.summary.acceptance.value - 1.0).abs() < 1e-4 && row.cost_ratio == 1.0);
+            assert!(row.gain.as_ref().unwrap()[0].value > 1.0);
+        }
+        let text = std::fs::read(out.join("acceptance.self.json")).unwrap();
+        let records: Vec<Acceptance> = serde_json::from_slice(&text).unwrap();
+        assert_eq!(records.len(), 6, "two temperatures, three draft lengths");
+        assert!(records.iter().all(|record| (record.acceptance - 1.0).abs() < 1e-4 && record.prompts == Some(6)));
+        assert!(out.join("evaluation.html").exists() && out.join("evaluation.md").exists());
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = recipe(root.path());
+        recipe.drafter[0].name = "../other".into();
+        assert!(evaluate(&recipe, root.path(), &root.path().join("out"), &Device::flex()).is_err());
+    }
 }

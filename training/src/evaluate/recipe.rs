@@ -36,6 +36,9 @@ pub struct EvaluateRecipe {
     /// Positions whose logits exist at once.
     #[serde(default = "chunk_rows_default")]
     pub chunk_rows: usize,
+    /// What is timed, where drafters have packs.
+    #[serde(default)]
+    pub clock: ClockSettings,
     /// Drafters; the first is what the others are compared with.
     pub drafter: Vec<DrafterSettings>,
     /// Tasks.
@@ -50,6 +53,31 @@ pub struct DrafterSettings {
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
+    /// A pack exported with it, to be timed.
+    #[serde(default)]
+    pub pack: Option<PathBuf>,
+}
+
+/// What is timed in the runtime's own loop, in the drafters' packs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockSettings {
+    /// Prompts per task.
+    pub prompts: usize,
+    /// Longest answer in tokens.
+    pub completion_len_max: usize,
+    /// Fixed draft lengths; the adaptive choice, which may pass through, is always timed too.
+    pub draft_lens: Vec<usize>,
+    /// Longest draft that the adaptive choice may take.
+    pub adaptive_len_max: usize,
+    /// ε of lossy curves, drawn for each of the three forms at each temperature above 0 and the first draft length.
+    pub lenience: Vec<f64>,
+}
+
+impl Default for ClockSettings {
+    fn default() -> Self {
+        Self { prompts: 8, completion_len_max: 96, draft_lens: vec![3, 5], adaptive_len_max: 8, lenience: vec![] }
+    }
 }
 
 /// A task to measure on.
@@ -93,6 +121,19 @@ impl EvaluateRecipe {
             if value == 0 || value > max {
                 return Err(Error::setting(name, format!("{value}: from 1 to {max}")));
             }
+        }
+        let clock = &self.clock;
+        let lens = clock.draft_lens.iter().chain([&clock.adaptive_len_max, &clock.prompts, &clock.completion_len_max]);
+        if clock.draft_lens.is_empty() || lens.clone().any(|&len| len == 0 || len > 1 << 20) {
+            return Err(Error::setting("clock", "numbers are at least 1, and one draft length is needed"));
+        }
+        if clock.lenience.iter().any(|&epsilon| !(epsilon > 0.0 && epsilon <= 1.0)) {
+            return Err(Error::setting("clock.lenience", "each above 0 and at most 1"));
+        }
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+        if let Some(drafter) = self.drafter.iter().find(|d| d.name.is_empty() || !d.name.chars().all(plain)) {
+            let reason = format!("{:?}: letters, digits, - and _, since files are named after it", drafter.name);
+            return Err(Error::setting("drafter.name", reason));
         }
         if self.draft_lens.iter().any(|&len| len == 0 || len > 64) {
             return Err(Error::setting("draft_lens", "from 1 to 64 each"));

@@ -38,6 +38,27 @@ pub(super) fn markdown(evaluation: &Evaluation) -> String {
     for score in &evaluation.scores {
         let _ = writeln!(text, "| {} | {} | {} |", score.task, score.mode, short(&score.right));
     }
+    if !evaluation.clock.is_empty() {
+        text.push_str(
+            "\n| task | target | drafter | rule | tokens per target call | speed against the target alone | \
+             speed against the first drafter | right |\n|---|---|---|---|---|---|---|---|\n",
+        );
+    }
+    for row in &evaluation.clock {
+        let times = |figure: &Option<Figure>| figure.as_ref().map_or_else(|| "–".into(), |f| format!("{}×", short(f)));
+        let right = row.right.as_ref().map_or_else(|| "–".into(), short);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {right} |",
+            row.task,
+            row.mode,
+            row.drafter,
+            row.rule,
+            short(&row.tokens_per_call),
+            times(&Some(row.speedup)),
+            times(&row.gain)
+        );
+    }
     text
 }
 
@@ -171,6 +192,7 @@ mod tests {
             recipe,
             target_parameters: 5,
             rows: vec![row("plain", 0.0, None), row("<b>", 1.0, Some(vec![figure]))],
+            clock: vec![],
             scores: vec![ScoreRow { task: "sums".into(), mode: Mode::Greedy, right: figure }],
         }
     }

@@ -1,0 +1,254 @@
+//! Times drafters in the runtime's own loop, on exported packs, against the target alone in the same run.
+//!
+//! Every prompt is answered by the target alone and under every rule in turn, so that what the machine does besides
+//! hits all alike; figures are ratios of milliseconds per token. Nothing here is asserted: times are reported.
+
+use std::path::Path;
+
+use drafthorse::{
+    Account, DraftLength, Drafting, Engine, EngineOptions, Event, GenerationOptions, Lenience, Prompt, Session,
+    SessionOptions, Verification,
+};
+use serde::Serialize;
+
+use super::recipe::{DrafterSettings, EvaluateRecipe, EvaluateTask};
+use crate::acceptance::{Figure, Mode, bootstrap, bootstrap_of};
+use crate::distill::batch::Example;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// How the loop drafts and verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The target alone.
+    Alone,
+    /// This many tokens per round, verified without loss.
+    Fixed(usize),
+    /// As many as measured costs and acceptance make worth while, at most this many.
+    Adaptive(usize),
+    /// A fixed draft length, accepted leniently: **not** the target's distribution.
+    Lenient(usize, Lenience),
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Alone => write!(out, "target alone"),
+            Self::Fixed(len) => write!(out, "γ = {len}"),
+            Self::Adaptive(len) => write!(out, "adaptive, γ ≤ {len}"),
+            Self::Lenient(len, form) => {
+                let name = match form {
+                    Lenience::Linear(_) => "p/ε",
+                    Lenience::Square(_) => "p/ε²",
+                    Lenience::Exponential(_) => "p^ε",
+                };
+                write!(out, "γ = {len}, lossy {name}, ε = {}", form.epsilon())
+            }
+        }
+    }
+}
+
+/// One pack on one task under one rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClockRow {
+    /// The drafter's name in the recipe.
+    pub drafter: String,
+    /// The task's name.
+    pub task: String,
+    /// How the target chose.
+    pub mode: Mode,
+    /// How the loop drafted and verified.
+    pub rule: Rule,
+    /// Tokens emitted per pass of the target.
+    pub tokens_per_call: Figure,
+    /// Milliseconds per token, the prompt's included, of the target alone over this rule's.
+    pub speedup: Figure,
+    /// The first drafter's milliseconds per token under the same rule over this one's; none for the first itself.
+    pub gain: Option<Figure>,
+    /// Share of right answers, where the data says what is right.
+    pub right: Option<Figure>,
+}
+
+/// What one answer took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    ms: f64,
+    tokens: f64,
+    calls: f64,
+    right: f64,
+}
+
+/// Times every drafter of the recipe that has a pack on the first prompts of `examples`.
+///
+/// # Errors
+/// `Runtime` if a pack does not open or a generation fails.
+pub(super) fn time(
+    recipe: &EvaluateRecipe,
+    task: &EvaluateTask,
+    mode: Mode,
+    examples: &[Example],
+    tokenizer: &Tokenizer,
+) -> Result<Vec<ClockRow>> {
+    let examples = &examples[..recipe.clock.prompts.min(examples.len())];
+    let rules = rules(recipe, mode);
+    let (mut rows, mut first): (Vec<ClockRow>, Option<Vec<Vec<Taken>>>) = (Vec::new(), None);
+    for drafter in &recipe.drafter {
+        let Some(pack) = &drafter.pack else { continue };
+        let taken = answers(recipe, task, mode, examples, tokenizer, pack, &rules)?;
+        rows.extend(summaries(recipe, task, mode, drafter, &rules, &taken, first.as_deref()));
+        first.get_or_insert(taken);
+    }
+    Ok(rows)
+}
+
+fn rules(recipe: &EvaluateRecipe, mode: Mode) -> Vec<Rule> {
+    let clock = &recipe.clock;
+    let mut rules = vec![Rule::Alone];
+    rules.extend(clock.draft_lens.iter().map(|&len| Rule::Fixed(len)));
+    rules.push(Rule::Adaptive(clock.adaptive_len_max));
+    if let (Mode::Sampled(_), Some(&len)) = (mode, clock.draft_lens.first()) {
+        for form in [Lenience::Linear, Lenience::Square, Lenience::Exponential] {
+            rules.extend(clock.lenience.iter().map(|&epsilon| Rule::Lenient(len, form(epsilon))));
+        }
+    }
+    rules
+}
+
+/// What each rule took on each prompt, `[rules][prompts]`.
+fn answers(
+    recipe: &EvaluateRecipe,
+    task: &EvaluateTask,
+    mode: Mode,
+    examples: &[Example],
+    tokenizer: &Tokenizer,
+    pack: &Path,
+    rules: &[Rule],
+) -> Result<Vec<Vec<Taken>>> {
+    let failed = |error: drafthorse::Error| Error::Runtime { pack: pack.to_owned(), reason: error.to_string() };
+    let engine = Engine::open(pack, &EngineOptions::default()).map_err(failed)?;
+    let session = |drafting| engine.session(&SessionOptions { drafting, ..SessionOptions::default() });
+    let alone = session(Drafting::None).map_err(failed)?;
+    let pair = session(Drafting::Model).map_err(failed)?;
+    let mut taken = vec![Vec::with_capacity(examples.len()); rules.len()];
+    for (index, example) in examples.iter().enumerate() {
+        for (rule, taken) in rules.iter().zip(&mut taken) {
+            let options = options(recipe, mode, *rule, index);
+            let session = if *rule == Rule::Alone { &alone } else { &pair };
+            let (tokens, account) = answer(session, &example.prompt, &options).map_err(failed)?;
+            let right = match task.score {
+                Some(score) => score.right(&tokenizer.decode(&example.completion)?, &tokenizer.decode(&tokens)?),
+                None => false,
+            };
+            taken.push(Taken {
+                ms: account.time.total_ms,
+                tokens: account.tokens as f64,
+                calls: account.rounds as f64,
+                right: f64::from(u8::from(right)),
+            });
+        }
+    }
+    Ok(taken)
+}
+
+fn options(recipe: &EvaluateRecipe, mode: Mode, rule: Rule, prompt: usize) -> GenerationOptions {
+    let (draft_length, verification) = match rule {
+        Rule::Alone => (DraftLength::Fixed(0), None),
+        Rule::Fixed(len) => (DraftLength::Fixed(len), None),
+        Rule::Adaptive(len) => (DraftLength::Adaptive(len), None),
+        Rule::Lenient(len, form) => (DraftLength::Fixed(len), Some(Verification::Lenient(form))),
+    };
+    GenerationOptions {
+        max_tokens: Some(recipe.clock.completion_len_max),
+        temperature: Some(if let Mode::Sampled(temperature) = mode { temperature as f32 } else { 0.0 }),
+        top_k: Some(0),
+        top_p: Some(1.0),
+        seed: Some(recipe.seed.wrapping_add(prompt as u64)),
+        draft_length: Some(draft_length),
+        verification,
+        ..GenerationOptions::default()
+    }
+}
+
+fn answer(
+    session: &Session,
+    prompt: &[u32],
+    options: &GenerationOptions,
+) -> drafthorse::Result<(Vec<u32>, Box<Account>)> {
+    session.reset()?;
+    let mut tokens = Vec::new();
+    for event in session.generate(Prompt::Tokens(prompt), options)? {
+        match event? {
+            Event::Tokens(chunk) => tokens.extend(chunk.tokens.iter().map(|token| token.id)),
+            Event::Finished(account) => return Ok((tokens, account)),
+            _ => {}
+        }
+    }
+    Err(drafthorse::Error::Cancelled)
+}
+
+fn summaries(
+    recipe: &EvaluateRecipe,
+    task: &EvaluateTask,
+    mode: Mode,
+    drafter: &DrafterSettings,
+    rules: &[Rule],
+    taken: &[Vec<Taken>],
+    first: Option<&[Vec<Taken>]>,
+) -> Vec<ClockRow> {
+    let seed = recipe.seed;
+    let row = |(index, rule): (usize, &Rule)| {
+        let own = &taken[index];
+        let terms = |value: fn(&Taken) -> (f64, f64)| own.iter().map(value).collect::<Vec<_>>();
+        ClockRow {
+            drafter: drafter.name.clone(),
+            task: task.name.clone(),
+            mode,
+            rule: *rule,
+            tokens_per_call: bootstrap(&terms(|taken| (taken.tokens, taken.calls)), seed),
+            speedup: relative(own, &taken[0], seed),
+            gain: first.map(|first| relative(own, &first[index], seed)),
+            right: task.score.map(|_| bootstrap(&terms(|taken| (taken.right, 1.0)), seed)),
+        }
+    };
+    rules.iter().enumerate().map(row).collect()
+}
+
+/// Milliseconds per token of `other` over those of `own`, prompts resampled for both alike.
+fn relative(own: &[Taken], other: &[Taken], seed: u64) -> Figure {
+    let pace = |taken: &[Taken], drawn: &[usize]| {
+        let sum = |value: fn(&Taken) -> f64| drawn.iter().map(|&index| value(&taken[index])).sum::<f64>();
+        sum(|taken| taken.ms) / sum(|taken| taken.tokens).max(1.0)
+    };
+    bootstrap_of(own.len(), seed, |drawn| pace(other, drawn) / pace(own, drawn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(ms: f64, tokens: f64) -> Taken {
+        Taken { ms, tokens, calls: tokens, right: 0.0 }
+    }
+
+    #[test]
+    fn speeds_are_ratios_of_milliseconds_per_token() {
+        // Answers of other lengths, twice as fast per token.
+        let alone: Vec<Taken> = (1..9).map(|n| taken(10.0 * f64::from(n), f64::from(n))).collect();
+        let pair: Vec<Taken> = (1..9).map(|n| taken(15.0 * f64::from(n), 3.0 * f64::from(n))).collect();
+        let found = relative(&pair, &alone, 1);
+        assert!((found.value - 2.0).abs() < 1e-9 && (found.high - found.low).abs() < 1e-9, "{found}");
+    }
+
+    #[test]
+    fn lossy_rules_are_only_for_sampling_and_say_what_they_are() {
+        let recipe: EvaluateRecipe =
+            toml::from_str("target = 't'\ndrafter = []\ntask = []\n[clock]\nlenience = [0.5, 0.8]\n").unwrap();
+        assert_eq!(rules(&recipe, Mode::Greedy).len(), 4);
+        let sampled = rules(&recipe, Mode::Sampled(1.0));
+        assert_eq!(sampled.len(), 10);
+        assert!(sampled[4..].iter().all(|rule| rule.to_string().contains("lossy")));
+        let options = options(&recipe, Mode::Sampled(1.0), sampled[4], 0);
+        assert_eq!(options.verification, Some(Verification::Lenient(Lenience::Linear(0.5))));
+    }
+}
