@@ -17,6 +17,15 @@ pub struct DraftChoice {
     pub passthrough: Option<Passthrough>,
 }
 
+/// The time of a round's passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundTime {
+    /// The drafter's.
+    pub draft: Duration,
+    /// The target's.
+    pub score: Duration,
+}
+
 /// Chooses draft lengths, round by round, for a session.
 ///
 /// Fixed lengths are kept wherever limits allow. An adaptive length is the one with the most tokens per unit of time,
@@ -34,7 +43,8 @@ pub struct DraftLengthController {
     credit: f64,
     /// Plain steps since something was last drafted.
     plain_rounds: usize,
-    /// What a plain step takes, in milliseconds: the profile's at first, then what was seen.
+    /// What a plain step takes, in milliseconds: the profile's at first, then what the target's passes say, so that a
+    /// warm or busy device slows both models alike.
     plain_ms: f64,
 }
 
@@ -48,8 +58,8 @@ struct Source {
     cost: f64,
     /// c: a drafted token in plain steps.
     draft_cost: f64,
-    /// What a round with a single drafted token took of late, in plain steps; 0 before the first.
-    trial_cost: f64,
+    /// What drafting took of late beyond that, in plain steps per round.
+    extra_cost: f64,
     /// The length in force.
     len: usize,
 }
@@ -72,8 +82,14 @@ const SPEED_MEMORY: f64 = 0.95;
 /// Plain steps that the predicted speed counts as beside the observed one.
 const SPEED_PRIOR_COST: f64 = 5.0;
 
-/// Weight of a plain step's time against those before it.
-const PLAIN_WEIGHT: f64 = 0.05;
+/// Weight of a target pass's time against those before it.
+const PLAIN_WEIGHT: f64 = 0.1;
+
+/// Weight of what a draft took beyond the profile against those before it.
+const EXTRA_WEIGHT: f64 = 0.2;
+
+/// Least that drafts owe: what one round that the machine held up may leave behind.
+const CREDIT_MIN: f64 = -0.25;
 
 /// Plain steps by which a round may outlast what was expected before it is taken for a disturbance.
 const DISTURBED: f64 = 4.0;
@@ -92,7 +108,7 @@ impl DraftLengthController {
             tokens: 0.0,
             cost: 0.0,
             draft_cost,
-            trial_cost: 0.0,
+            extra_cost: 0.0,
             len: 0,
         };
         Self {
@@ -129,36 +145,41 @@ impl DraftLengthController {
         }
     }
 
-    /// Takes note of a round that drafted one token per confidence from `source`, of which the first `accepted` stayed,
-    /// and whose passes took `time`. A round that took longer than the profile says, as when a drafter that was not
-    /// asked for long has to catch up, is charged what it took.
-    pub fn observe(&mut self, source: DraftSource, confidences: &[f32], accepted: usize, time: Duration) {
+    /// Takes note of a round that drafted one token per confidence from `source`, of which the first `accepted` stayed.
+    ///
+    /// Drafting that took longer than the profile says, as when a drafter that was not asked for long has to catch up,
+    /// is charged what it took. The target's time tells how fast the device is just now.
+    pub fn observe(&mut self, source: DraftSource, confidences: &[f32], accepted: usize, time: RoundTime) {
         let drafted = confidences.len();
-        let plain_steps = time.as_secs_f64() * 1e3 / self.plain_ms;
+        self.follow_pace(drafted.min(DRAFT_LEN_MAX) + 1, time.score);
         let Some(which) = Which::of(source).filter(|_| drafted > 0) else {
-            if plain_steps > 0.0 && plain_steps < DISTURBED {
-                self.plain_ms *= 1.0 + (plain_steps - 1.0) * PLAIN_WEIGHT;
-            }
             self.plain_rounds += 1;
             if self.credit < CREDIT_START {
                 self.credit += LOSS_SHARE;
             }
             return;
         };
-        let cost = self.round_cost(which, drafted.min(DRAFT_LEN_MAX));
-        // A pass that the machine held up says nothing about the next one.
-        let charged = plain_steps.clamp(cost, cost + DISTURBED);
+        let verify_cost = self.verify_cost[drafted.min(DRAFT_LEN_MAX) + 1];
+        let cost = self.source(which).draft_cost * drafted as f64 + verify_cost;
+        // A draft that the machine held up says nothing about the next one.
+        let charged = (verify_cost + millis(time.draft) / self.plain_ms).clamp(cost, cost + DISTURBED);
         let gained = (1 + accepted) as f64 - charged;
-        self.credit = (self.credit + gained).min(CREDIT_MAX);
+        self.credit = (self.credit + gained).clamp(CREDIT_MIN, CREDIT_MAX);
         self.plain_rounds = 0;
         let source = self.source_mut(which);
-        if drafted == 1 {
-            source.trial_cost = f64::midpoint(source.trial_cost.max(cost), charged);
-        }
+        source.extra_cost += (charged - cost - source.extra_cost) * EXTRA_WEIGHT;
         source.record.observe(drafted, accepted);
         source.confidences.observe(confidences, accepted);
         source.tokens = source.tokens * SPEED_MEMORY + (1 + accepted) as f64;
         source.cost = source.cost * SPEED_MEMORY + cost;
+    }
+
+    /// Lets the time of a target pass over `rows` rows change what a plain step is taken to last.
+    fn follow_pace(&mut self, rows: usize, time: Duration) {
+        let pace = millis(time) / (self.verify_cost[rows] * self.plain_ms);
+        if pace > 0.0 {
+            self.plain_ms *= 1.0 + (pace.min(DISTURBED) - 1.0) * PLAIN_WEIGHT;
+        }
     }
 
     /// Estimated chance that the token at draft position `position` (from 0) is accepted if those before it are.
@@ -215,14 +236,15 @@ impl DraftLengthController {
         })
     }
 
-    /// c·γ + v(γ+1).
+    /// c·γ + v(γ+1), and what drafting took beyond that of late.
     fn round_cost(&self, which: Which, len: usize) -> f64 {
-        self.source(which).draft_cost * len as f64 + self.verify_cost[len + 1]
+        let Source { draft_cost, extra_cost, .. } = self.source(which);
+        draft_cost * len as f64 + self.verify_cost[len + 1] + if len > 0 { *extra_cost } else { 0.0 }
     }
 
     /// True if the plain steps since the last draft have paid for trying a single token.
     fn may_try(&self, which: Which) -> bool {
-        let loss = self.round_cost(which, 1).max(self.source(which).trial_cost) - 1.0;
+        let loss = self.round_cost(which, 1) - 1.0;
         self.credit >= loss && self.plain_rounds as f64 * LOSS_SHARE >= loss
     }
 
@@ -267,6 +289,10 @@ impl Which {
             DraftSource::Nothing => None,
         }
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// The shortest of the fastest lengths. Every length is looked at: the marginal rule (draft on while the next token's
@@ -323,7 +349,7 @@ mod tests {
                 reach *= choice.stop.acceptance(confidence);
             }
             let accepted = kept.iter().take_while(|kept| **kept).count();
-            controller.observe(DraftSource::Model, &confidences, accepted, Duration::ZERO);
+            controller.observe(DraftSource::Model, &confidences, accepted, RoundTime::default());
             let drafted = confidences.len();
             run.cost += profile.draft_cost() * drafted as f64 + profile.verify_cost(drafted + 1);
             run.lens.push(drafted);
@@ -440,6 +466,46 @@ mod tests {
     }
 
     #[test]
+    fn a_slower_device_and_a_held_up_round_do_not_silence_a_good_drafter() {
+        let profile = profile(0.1, 0.05);
+        let mut controller = adaptive(&profile);
+        let mut plain = 0;
+        for round in 0..400 {
+            let choice = controller.choose(DraftSource::Model, 999);
+            plain += usize::from(choice.len == 0);
+            let confidences = vec![0.9; choice.len.min(4)];
+            // Everything takes twice as long after a while, and now and then the machine does something else.
+            let pace = if round > 100 { 2.0 } else { 1.0 };
+            let held_up = if round % 97 == 50 { 40.0 } else { 1.0 };
+            let ms = |cost: f64| Duration::from_secs_f64(cost * pace * held_up * 1e-3);
+            let time = RoundTime {
+                draft: ms(0.1 * confidences.len() as f64),
+                score: ms(profile.verify_cost(confidences.len() + 1)),
+            };
+            controller.observe(DraftSource::Model, &confidences, confidences.len() * 3 / 4, time);
+        }
+        assert!(plain < 60, "{plain} of 400 rounds were plain");
+    }
+
+    #[test]
+    fn a_drafter_that_has_to_catch_up_is_charged_for_it() {
+        // The profile says that drafting is nearly free; every trial takes two plain steps all the same.
+        let profile = profile(0.01, 0.01);
+        let mut controller = adaptive(&profile);
+        let (mut spent, rounds) = (0.0, 2000);
+        for _ in 0..rounds {
+            let choice = controller.choose(DraftSource::Model, 999);
+            let confidences = vec![0.5; choice.len];
+            let draft = if choice.len > 0 { 2.0 } else { 0.0 };
+            spent += draft + profile.verify_cost(choice.len + 1);
+            let score = Duration::from_secs_f64(profile.verify_cost(choice.len + 1) * 1e-3);
+            let time = RoundTime { draft: Duration::from_secs_f64(draft * 1e-3), score };
+            controller.observe(DraftSource::Model, &confidences, 0, time);
+        }
+        assert!(spent / f64::from(rounds) < 1.03, "{spent} plain steps for {rounds} tokens");
+    }
+
+    #[test]
     fn limits_and_reasons() {
         let profile = profile(0.1, 0.0);
         let mut controller = DraftLengthController::new(DraftLength::Fixed(5), &profile, None);
@@ -461,8 +527,8 @@ mod tests {
         let profile = profile(0.5, 0.02);
         let mut controller = adaptive(&profile);
         for _ in 0..60 {
-            controller.observe(DraftSource::Model, &[0.5; 2], 0, Duration::ZERO);
-            controller.observe(DraftSource::Lookup, &[1.0; 8], 8, Duration::ZERO);
+            controller.observe(DraftSource::Model, &[0.5; 2], 0, RoundTime::default());
+            controller.observe(DraftSource::Lookup, &[1.0; 8], 8, RoundTime::default());
         }
         assert_eq!(controller.choose(DraftSource::Model, 99).len, 0);
         assert!(controller.choose(DraftSource::Lookup, 99).len >= 8);

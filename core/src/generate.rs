@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Account, CancelHandle, DraftChoice, Error, GenerationPlan, Known, OutputText, Passthrough, Recorder, Result,
-    RoundRecord, Stop, StopReason, TokenId, TokenMaskSource,
+    RoundRecord, RoundTime, Stop, StopReason, TokenId, TokenMaskSource,
     round::{Pair, Rounds},
     state::Held,
 };
@@ -163,12 +163,8 @@ impl Generation {
         let mut pair =
             Pair { target: &mut *state.target, drafter: state.drafter.as_deref_mut(), history: &mut state.history };
         let outcome = self.rounds.run(&mut pair, choice.len, &choice.stop)?;
-        state.draft_length.observe(
-            source,
-            self.rounds.confidences(),
-            outcome.accepted,
-            outcome.times.draft + outcome.times.score,
-        );
+        let time = RoundTime { draft: outcome.times.draft, score: outcome.times.score };
+        state.draft_length.observe(source, self.rounds.confidences(), outcome.accepted, time);
 
         let (chunk, ended) = self.show(first, outcome.accepted)?;
         let record = RoundRecord {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use drafthorse::scripted::ScriptedModel;
 use drafthorse::{
     CombinedDrafter, CostProfile, DraftLength, DraftLengthController, Drafter, GenerationOptions, History, Known,
-    Model, ModelDrafter, PlanContext, PromptLookup, Proposal, Recorder, RoundRecord, Verification, Verifier,
+    Model, ModelDrafter, PlanContext, PromptLookup, Proposal, Recorder, RoundRecord, RoundTime, Verification, Verifier,
 };
 
 /// Counts what the process asks of the heap.
@@ -84,7 +84,7 @@ fn allocations(options: GenerationOptions) -> usize {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         let acceptance = verifier.verify(&proposal, logits, &mut history, None).unwrap();
         history.push(acceptance.next);
-        controller.observe(source, proposal.confidences(), acceptance.accepted);
+        controller.observe(source, proposal.confidences(), acceptance.accepted, RoundTime::default());
         let (proposed, accepted) = (proposal.len(), acceptance.accepted);
         let record = RoundRecord { proposed, accepted, emitted: accepted + 1, ..RoundRecord::default() };
         recorder.round(&record, Duration::from_millis(round));
