@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use burn::tensor::Device;
 use clap::{Parser, Subcommand};
-use drafthorse_training::{backend, distill, evaluate, export, import, pretrain, recipe, tokenizer};
+use drafthorse_training::{
+    backend, dataset, demo, distill, evaluate, export, generate, import, init, pretrain, recipe, tokenizer,
+};
 
 /// Trains targets, distils drafters from them and exports both as packs.
 #[derive(Parser)]
@@ -19,6 +22,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Train, distil, evaluate and export a tiny pair on made-up texts: the whole way in minutes on a CPU.
+    Demo {
+        /// Folder for data, runs, evaluation and pack.
+        #[arg(long, default_value = "runs/tiny")]
+        out: PathBuf,
+    },
     /// Train a byte-level BPE tokenizer on a recipe's corpora.
     Tokenizer {
         /// A pretraining recipe; its corpora are used.
@@ -46,6 +55,25 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Make a drafter for a target: from scratch, cut out of it, or with a trimmed head.
+    Init(InitArguments),
+    /// Let a model answer prompts and keep the answers as a Parquet data set; a shard that is there is kept.
+    Generate {
+        #[command(flatten)]
+        recipe: RecipeArguments,
+        /// Part of the data set to make, as 0/4.
+        #[arg(long, default_value = "0/1")]
+        shard: generate::Shard,
+    },
+    /// Join the shards of one data set after checking that they belong together.
+    Merge {
+        /// The shards.
+        #[arg(required = true)]
+        shards: Vec<PathBuf>,
+        /// The Parquet file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Train a model on text; goes on from the run's checkpoint if there is one.
     Pretrain(RecipeArguments),
     /// Write target and drafter as a pack, after comparing exported with trained logits.
@@ -54,6 +82,73 @@ enum Command {
     Distill(RecipeArguments),
     /// Measure drafters against their target on held-out prompts.
     Evaluate(RecipeArguments),
+}
+
+#[derive(clap::Args)]
+struct InitArguments {
+    /// Folder of the target; with --trim, of the drafter whose head is trimmed.
+    #[arg(long)]
+    target: PathBuf,
+    /// Folder to write the drafter to.
+    #[arg(long)]
+    out: PathBuf,
+    /// From scratch, in this share of the target's parameters.
+    #[arg(long, group = "method")]
+    percent: Option<f64>,
+    /// Cut: layers of the target by number, as 0,7.
+    #[arg(long, group = "method", value_delimiter = ',')]
+    cut: Vec<usize>,
+    /// Trim: tokens that the head keeps, the most frequent ones of --texts.
+    #[arg(long, group = "method", requires = "texts")]
+    trim: Option<usize>,
+    /// From scratch: layers.
+    #[arg(long, default_value_t = 1)]
+    layers: usize,
+    /// From scratch: seed of the weights.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Cut: width of the residual stream.
+    #[arg(long)]
+    hidden: Option<usize>,
+    /// Cut: width of the feed-forward part.
+    #[arg(long)]
+    ffn: Option<usize>,
+    /// Cut: key and value heads.
+    #[arg(long)]
+    kv_heads: Option<usize>,
+    /// Trim: answers of the target, as `generate` writes them.
+    #[arg(long)]
+    texts: Option<PathBuf>,
+}
+
+impl InitArguments {
+    fn run(self, device: &Device) -> Result<()> {
+        let target = import::hugging_face::load(&self.target, device)?;
+        let drafter = match (self.percent, self.trim, self.texts) {
+            (Some(percent), _, _) => {
+                let method = init::Method::Scratch { percent, layers: self.layers, seed: self.seed };
+                init::init(&target, &method, device)?
+            }
+            (None, Some(kept), Some(texts)) => {
+                let (answers, _) = dataset::read(&texts)?;
+                let completions = answers.iter().map(|answer| answer.completion.as_slice());
+                let counts = init::count_tokens(completions, target.config().vocab_len);
+                let (drafter, covered) = init::trim(&target, &counts, kept, device)?;
+                println!("the head can draft {:.2} % of the target's tokens", 100.0 * covered);
+                drafter
+            }
+            _ if !self.cut.is_empty() => {
+                let (layers, hidden_len, ffn_len) = (self.cut, self.hidden, self.ffn);
+                let cut = init::CutSettings { layers, hidden_len, ffn_len, kv_heads: self.kv_heads };
+                init::init(&target, &init::Method::Cut(cut), device)?
+            }
+            _ => anyhow::bail!("one of --percent, --cut or --trim says how the drafter begins"),
+        };
+        init::save(&drafter, &self.target, &self.out)?;
+        let (own, of) = (drafter.config().parameters(), target.config().parameters());
+        println!("{own} parameters, {:.2} % of {of}, in {}", 100.0 * own as f64 / of as f64, self.out.display());
+        Ok(())
+    }
 }
 
 #[derive(clap::Args)]
@@ -76,11 +171,26 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = backend::device(&arguments.device)?;
     match arguments.command {
+        Command::Demo { out } => {
+            let outcome = demo::demo(&out, 1, &device)?;
+            for line in outcome.comparison {
+                println!("{line}");
+            }
+            println!("\n{}", std::fs::read_to_string(&outcome.table)?);
+            println!("{} bytes in {}", outcome.export.bytes, outcome.pack.display());
+        }
         Command::Tokenizer { recipe: path, data, vocab, out } => {
             let recipe: pretrain::PretrainRecipe = recipe::load(&path, &[])?;
             tokenizer::train(&recipe.corpus, &data, vocab, &out)?;
         }
         Command::Import { from, tokenizer, out } => import::import(&from, tokenizer.as_deref(), &out, &device)?,
+        Command::Init(arguments) => arguments.run(&device)?,
+        Command::Generate { recipe: RecipeArguments { recipe: path, data, out, overrides }, shard } => {
+            let recipe = recipe::load(&path, &overrides)?;
+            let count = generate::generate(&recipe, &data, shard, &out, &device)?;
+            println!("{count} new answers in {}", out.display());
+        }
+        Command::Merge { shards, out } => println!("{} answers in {}", generate::merge(&shards, &out)?, out.display()),
         Command::Pretrain(RecipeArguments { recipe: path, data, out, overrides }) => {
             let recipe = recipe::load(&path, &overrides)?;
             let outcome = pretrain::pretrain(&recipe, &data, &out, &device)?;

@@ -175,6 +175,7 @@ pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &De
         }
         run.log(&line)?;
         if progress.step % settings.checkpoint_every == 0 || progress.step == settings.steps {
+            check_weights(&model, &corpora, settings, [progress.step, saved_step])?;
             run.save(&model, &recipe.tokenizer, &optimizer, &progress)?;
             saved_step = progress.step;
         }
@@ -255,6 +256,18 @@ fn rows_gradients(model: &Llama, rows: &[Vec<u32>], scale: f32) -> (f32, Gradien
     // Leaves of its own, so that tapes of parts running side by side stay apart.
     let model = model.clone().trainable();
     backward(&model, tokens, CHUNK_ROWS, |logits, range| cross_entropy(logits, &next[range], scale))
+}
+
+/// Refuses weights that a finite gradient has moved too far, before they replace a good checkpoint.
+fn check_weights(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, at: [usize; 2]) -> Result<()> {
+    let [step, checkpoint_step] = at;
+    let row = training_row(corpora, settings.seed, step, 0, settings.sequence_len + 1);
+    let value = mean_loss(&model.clone().frozen(), &[row], CHUNK_ROWS);
+    if value.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::NotFinite { quantity: "loss after the step", value, step, checkpoint_step })
+    }
 }
 
 /// Held-out cross-entropy by corpus.

@@ -15,16 +15,23 @@ use crate::{Error, Result};
 /// # Errors
 /// `Io`, `Format` with TOML's message, or `Setting` for an override that fits nowhere.
 pub fn load<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T> {
-    let text = std::fs::read_to_string(path).at(path)?;
+    parse(path, &std::fs::read_to_string(path).at(path)?, overrides)
+}
+
+/// As [`load`], of a recipe's text; `path` names it in errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str, overrides: &[String]) -> Result<T> {
     let mut table: Table = text.parse().map_err(|error: toml::de::Error| Error::format(path, error.to_string()))?;
     for assignment in overrides {
         let (key, value) = assignment.split_once('=').ok_or_else(|| Error::setting(assignment, "must be key=value"))?;
-        set(&mut table, key.trim(), parse(value.trim()))?;
+        set(&mut table, key.trim(), value_of(value.trim()))?;
     }
     table.try_into().map_err(|error: toml::de::Error| Error::format(path, error.to_string()))
 }
 
-fn parse(value: &str) -> Value {
+fn value_of(value: &str) -> Value {
     format!("x = {value}")
         .parse::<Table>()
         .ok()

@@ -17,7 +17,7 @@ pub(super) fn markdown(recipe: &ExportRecipe, manifest: &Manifest, parity: &[Par
         let share = 100.0 * drafter as f64 / target as f64;
         let _ = write!(text, "\nTarget: {target} parameters. Drafter: {drafter}, {share:.1} % of it.\n");
         if !lineage.losses.is_empty() {
-            let _ = write!(text, "The drafter was trained with: {}.\n", lineage.losses.join(", then "));
+            let _ = writeln!(text, "The drafter was trained with: {}.", lineage.losses.join(", then "));
         }
     }
     if !recipe.data.is_empty() {

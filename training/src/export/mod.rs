@@ -14,7 +14,7 @@ use drafthorse_graph::folder::{DRAFTER_FILE, GraphFile, SpecialTokens, TARGET_FI
 use drafthorse_graph::{
     DecoderConfig, FloatType, GraphOptions, Layout, Precision, WeightFormat, Weights, calibrate, write_model,
 };
-use drafthorse_pack::{Acceptance, Card, DataSet, DrafterRecord, IdMap, Lineage, Manifest, write_manifest};
+use drafthorse_pack::{Card, DataSet, DrafterRecord, IdMap, Lineage, Manifest, write_manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ pub struct ExportRecipe {
     pub chat_template: Option<String>,
     /// Real text for the parity gate.
     pub parity: CorpusSettings,
-    /// JSON file with a list of acceptance records as the evaluator writes them.
+    /// The evaluator's `acceptance.NAME.json` of this drafter, for manifest and card.
     #[serde(default)]
     pub acceptance: Option<PathBuf>,
     /// For people.
@@ -252,7 +252,10 @@ fn write_settings(recipe: &ExportRecipe, folder: &Path, target: &Part, drafter: 
     };
     let whole = drafter.filter(|drafter| drafter.model.config().head_tokens.is_none());
     let pair = whole.map(|drafter| (drafter.graph_file(), recipe.draft_len));
-    let config = genai_config(target.graph_file(), pair, &tokens);
+    let mut config = genai_config(target.graph_file(), pair, &tokens);
+    // Greedy unless sampling is asked for; what is then sampled must not be cut to one token.
+    config["search"]["top_k"] = json!(50);
+    config["search"]["top_p"] = json!(0.95);
     write_json(&folder.join("genai_config.json"), &config).map_err(graph)?;
     let Some(ids) = drafter.and_then(|drafter| drafter.model.config().head_tokens.clone()) else { return Ok(()) };
     let map = IdMap::new(ids).map_err(|reason| Error::Mismatch { reason })?;
@@ -281,9 +284,7 @@ fn manifest(recipe: &ExportRecipe, target: &Part, drafter: Option<&Part>, parity
     manifest.card = Some(recipe.card.clone());
     if let Some(path) = &recipe.acceptance {
         let text = std::fs::read_to_string(path).at(path)?;
-        let records: Vec<Acceptance> =
-            serde_json::from_str(&text).map_err(|error| Error::format(path, error.to_string()))?;
-        manifest.acceptance = records;
+        manifest.acceptance = serde_json::from_str(&text).map_err(|error| Error::format(path, error.to_string()))?;
     }
     manifest.extra.insert("parity".into(), json!(parity));
     let Some(drafter) = drafter else { return Ok(manifest) };

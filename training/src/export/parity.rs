@@ -99,7 +99,7 @@ pub(super) fn check(
     let refused = |reason: String| Error::Parity { model: name.to_owned(), reason };
     let parity = compare(name, precision, model, graph, texts).map_err(|error| refused(error.to_string()))?;
     let (rms_max, agreement_min) = thresholds(precision);
-    if !(parity.rms <= rms_max) {
+    if parity.rms.is_nan() || parity.rms > rms_max {
         return Err(refused(format!("logits differ by {:.4} (rms), {precision:?} allows {rms_max}", parity.rms)));
     }
     if parity.argmax_agreement < agreement_min {

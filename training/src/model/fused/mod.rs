@@ -140,13 +140,13 @@ mod tests {
         );
         let scores = random([2 * 3 * 8, 4], 4);
         let shaped = || scores.clone().reshape([2, 3, 8, 4]);
-        compare(&[scores.clone()], [&|| causal_softmax(shaped()), &|| composed::causal_softmax(shaped())]);
+        compare(std::slice::from_ref(&scores), [&|| causal_softmax(shaped()), &|| composed::causal_softmax(shaped())]);
         let tables = (random([5, 2], 5).inner(), random([5, 2], 6).inner());
         let arc = Arc::new((host(tables.0.clone()), host(tables.1.clone())));
         let rotation = Rotation { cos: tables.0, sin: tables.1, host: arc };
         let x = random([10, 12], 7);
         compare(
-            &[x.clone()],
+            std::slice::from_ref(&x),
             [&|| rotation.apply(x.clone(), 3), &|| {
                 composed::rotate(x.clone(), 3, rotation.cos.clone(), rotation.sin.clone())
             }],

@@ -66,7 +66,7 @@ pub(super) enum Inputs<const N: usize> {
 
 /// The inputs as f32 tensors of the `flex` backend; None if they are anything else.
 pub(super) fn inputs<const N: usize>(tensors: [DispatchTensor; N]) -> Option<Inputs<N>> {
-    let tracked = tensors.iter().any(|tensor| is_tracked(tensor));
+    let tracked = tensors.iter().any(is_tracked);
     if tracked {
         let all: Option<Vec<_>> = tensors.into_iter().map(tracked_primitive).collect();
         all.and_then(|all| all.try_into().ok()).map(Inputs::Tracked)

@@ -1,0 +1,272 @@
+//! Generated answers on disk: Parquet files of token ids with the provenance of every row.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::Compression;
+use parquet::column::reader::ColumnReader;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use serde_json::Value;
+
+use crate::error::IoContext;
+use crate::{Error, Result, folder};
+
+const SCHEMA: &str = "message answers {
+    required int64 key;
+    required binary task (UTF8);
+    required float temperature;
+    required float top_p;
+    required group prompt (LIST) { repeated group list { required int32 element; } }
+    required group completion (LIST) { repeated group list { required int32 element; } }
+    required group top_tokens (LIST) { repeated group list { required int32 element; } }
+    required group top_log_probabilities (LIST) { repeated group list { required float element; } }
+}";
+
+/// Where provenance lies in the file's metadata.
+const PROVENANCE: &str = "drafthorse.provenance";
+
+/// Most values of one column that are read: larger counts are taken for damage.
+const VALUES_MAX: usize = 1 << 30;
+
+/// One answer of a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Number within the whole data set, over all shards.
+    pub key: u64,
+    /// The task of its prompt.
+    pub task: String,
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Nucleus of the draw.
+    pub top_p: f32,
+    /// Token ids.
+    pub prompt: Vec<u32>,
+    /// Token ids, with the end token if the answer came to one.
+    pub completion: Vec<u32>,
+    /// The model's `k` likeliest tokens at each completion position, `[completion, k]`, or empty.
+    pub top_tokens: Vec<u32>,
+    /// Their log-probabilities at temperature 1.
+    pub top_log_probabilities: Vec<f32>,
+}
+
+/// Writes answers to `path`, whole or not at all. The same answers give the same bytes.
+///
+/// # Errors
+/// `Io` or `Format`.
+pub fn write(path: &Path, answers: &[Answer], provenance: &Value) -> Result<()> {
+    let bytes = encode(answers, provenance).map_err(|error| Error::format(path, error.to_string()))?;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).at(parent)?;
+    }
+    folder::write_file(path, &bytes)
+}
+
+fn encode(answers: &[Answer], provenance: &Value) -> Result<Vec<u8>, ParquetError> {
+    let schema = Arc::new(parse_message_type(SCHEMA)?);
+    let note = KeyValue { key: PROVENANCE.into(), value: Some(provenance.to_string()) };
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::UNCOMPRESSED)
+        .set_created_by("drafthorse-train".into())
+        .set_key_value_metadata(Some(vec![note]))
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
+    let mut group = writer.next_row_group()?;
+    let mut index = 0;
+    while let Some(mut column) = group.next_column()? {
+        write_column(column.untyped(), index, answers)?;
+        column.close()?;
+        index += 1;
+    }
+    group.close()?;
+    writer.close()?;
+    Ok(bytes)
+}
+
+fn write_column(writer: &mut ColumnWriter<'_>, index: usize, answers: &[Answer]) -> Result<(), ParquetError> {
+    match (index, writer) {
+        (0, ColumnWriter::Int64ColumnWriter(writer)) => {
+            let keys: Vec<i64> = answers.iter().map(|answer| answer.key as i64).collect();
+            writer.write_batch(&keys, None, None)?;
+        }
+        (1, ColumnWriter::ByteArrayColumnWriter(writer)) => {
+            let tasks: Vec<ByteArray> = answers.iter().map(|answer| answer.task.as_str().into()).collect();
+            writer.write_batch(&tasks, None, None)?;
+        }
+        (2 | 3, ColumnWriter::FloatColumnWriter(writer)) => {
+            let pick = |answer: &Answer| if index == 2 { answer.temperature } else { answer.top_p };
+            writer.write_batch(&answers.iter().map(pick).collect::<Vec<_>>(), None, None)?;
+        }
+        (4..=6, ColumnWriter::Int32ColumnWriter(writer)) => {
+            let lists = answers.iter().map(|answer| match index {
+                4 => &answer.prompt,
+                5 => &answer.completion,
+                _ => &answer.top_tokens,
+            });
+            let (values, definitions, repetitions) = flatten(lists.map(Vec::as_slice));
+            let values: Vec<i32> = values.into_iter().map(|token| token as i32).collect();
+            writer.write_batch(&values, Some(&definitions), Some(&repetitions))?;
+        }
+        (7, ColumnWriter::FloatColumnWriter(writer)) => {
+            let (values, definitions, repetitions) =
+                flatten(answers.iter().map(|answer| answer.top_log_probabilities.as_slice()));
+            writer.write_batch(&values, Some(&definitions), Some(&repetitions))?;
+        }
+        _ => return Err(ParquetError::General(format!("column {index} has another type"))),
+    }
+    Ok(())
+}
+
+/// Values with definition levels (0 for an empty list) and repetition levels (0 where a list begins).
+fn flatten<'a, T: Copy + 'a>(lists: impl Iterator<Item = &'a [T]>) -> (Vec<T>, Vec<i16>, Vec<i16>) {
+    let (mut values, mut definitions, mut repetitions) = (Vec::new(), Vec::new(), Vec::new());
+    for list in lists {
+        if list.is_empty() {
+            definitions.push(0);
+            repetitions.push(0);
+        }
+        for (index, value) in list.iter().enumerate() {
+            values.push(*value);
+            definitions.push(1);
+            repetitions.push(i16::from(index > 0));
+        }
+    }
+    (values, definitions, repetitions)
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+/// `Io`, or `Format` if the file is damaged or of another kind.
+pub fn read(path: &Path) -> Result<(Vec<Answer>, Value)> {
+    let file = File::open(path).at(path)?;
+    let format = |error: ParquetError| Error::format(path, error.to_string());
+    let reader = SerializedFileReader::new(file).map_err(format)?;
+    let metadata = reader.metadata().file_metadata();
+    let note = metadata.key_value_metadata().into_iter().flatten().find(|note| note.key == PROVENANCE);
+    let note = note.and_then(|note| note.value.as_deref()).ok_or_else(|| Error::format(path, "no provenance"))?;
+    let provenance = serde_json::from_str(note).map_err(|error| Error::format(path, error.to_string()))?;
+    let expected = parse_message_type(SCHEMA).map_err(format)?;
+    if metadata.schema() != &expected {
+        return Err(Error::format(path, "the columns are not those of generated answers"));
+    }
+    let mut answers = Vec::new();
+    for index in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(index).map_err(format)?;
+        let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        let start = answers.len();
+        answers.resize(start + rows, Answer::default());
+        for column in 0..group.num_columns() {
+            let values = usize::try_from(group.metadata().column(column).num_values()).unwrap_or(usize::MAX);
+            if values > VALUES_MAX {
+                return Err(Error::format(path, format!("column {column} claims {values} values")));
+            }
+            let reader = group.get_column_reader(column).map_err(format)?;
+            read_column(reader, column, &mut answers[start..]).map_err(format)?;
+        }
+    }
+    Ok((answers, provenance))
+}
+
+fn read_column(reader: ColumnReader, index: usize, answers: &mut [Answer]) -> Result<(), ParquetError> {
+    let rows = answers.len();
+    match (index, reader) {
+        (0, ColumnReader::Int64ColumnReader(mut reader)) => {
+            let mut values = Vec::new();
+            reader.read_records(rows, None, None, &mut values)?;
+            answers.iter_mut().zip(values).for_each(|(answer, value)| answer.key = value as u64);
+        }
+        (1, ColumnReader::ByteArrayColumnReader(mut reader)) => {
+            let mut values = Vec::new();
+            reader.read_records(rows, None, None, &mut values)?;
+            for (answer, value) in answers.iter_mut().zip(values) {
+                answer.task = value.as_utf8()?.to_owned();
+            }
+        }
+        (2 | 3, ColumnReader::FloatColumnReader(mut reader)) => {
+            let mut values = Vec::new();
+            reader.read_records(rows, None, None, &mut values)?;
+            for (answer, value) in answers.iter_mut().zip(values) {
+                *(if index == 2 { &mut answer.temperature } else { &mut answer.top_p }) = value;
+            }
+        }
+        (4..=6, ColumnReader::Int32ColumnReader(mut reader)) => {
+            let (mut values, mut definitions, mut repetitions) = (Vec::new(), Vec::new(), Vec::new());
+            reader.read_records(rows, Some(&mut definitions), Some(&mut repetitions), &mut values)?;
+            for (answer, list) in answers.iter_mut().zip(lists(&values, &definitions, &repetitions)) {
+                let list = list.into_iter().map(|token| token as u32).collect();
+                match index {
+                    4 => answer.prompt = list,
+                    5 => answer.completion = list,
+                    _ => answer.top_tokens = list,
+                }
+            }
+        }
+        (7, ColumnReader::FloatColumnReader(mut reader)) => {
+            let (mut values, mut definitions, mut repetitions) = (Vec::new(), Vec::new(), Vec::new());
+            reader.read_records(rows, Some(&mut definitions), Some(&mut repetitions), &mut values)?;
+            for (answer, list) in answers.iter_mut().zip(lists(&values, &definitions, &repetitions)) {
+                answer.top_log_probabilities = list;
+            }
+        }
+        _ => return Err(ParquetError::General(format!("column {index} has another type"))),
+    }
+    Ok(())
+}
+
+/// The inverse of [`flatten`].
+fn lists<T: Copy>(values: &[T], definitions: &[i16], repetitions: &[i16]) -> Vec<Vec<T>> {
+    let mut lists: Vec<Vec<T>> = Vec::new();
+    let mut values = values.iter();
+    for (definition, repetition) in definitions.iter().zip(repetitions) {
+        if *repetition == 0 {
+            lists.push(Vec::new());
+        }
+        if let (1, Some(list)) = (*definition, lists.last_mut()) {
+            list.extend(values.next());
+        }
+    }
+    lists
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn answers_come_back_and_damage_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let answers: Vec<Answer> = (0..5u32)
+            .map(|key| Answer {
+                key: u64::from(key),
+                task: format!("task {key}"),
+                temperature: 0.5,
+                top_p: 0.9,
+                prompt: (0..key).collect(),
+                completion: vec![key, 7, 9],
+                top_tokens: vec![1; 2 * key as usize],
+                top_log_probabilities: vec![-0.5; 2 * key as usize],
+            })
+            .collect();
+        write(&path, &answers, &json!({ "seed": 3 })).unwrap();
+        assert_eq!(read(&path).unwrap(), (answers.clone(), json!({ "seed": 3 })));
+        let bytes = std::fs::read(&path).unwrap();
+        write(&path, &answers, &json!({ "seed": 3 })).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "the same bytes again");
+        for damaged in [&bytes[..bytes.len() / 2], b"PAR1", b""] {
+            std::fs::write(&path, damaged).unwrap();
+            assert!(matches!(read(&path), Err(Error::Format { .. })));
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! A model answers prompts; the answers become a data set that can be made in shards on many machines.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, activation};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::dataset::{self, Answer};
+use crate::distill::rollout::{Limits, Request, Sampling, rollout};
+use crate::distill::task::TaskSettings;
+use crate::import::hugging_face;
+use crate::model::{Llama, host, token_tensor};
+use crate::run::Report;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// A recipe of `generate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateRecipe {
+    /// Folder of the model that answers, with its `tokenizer.json`.
+    pub model: PathBuf,
+    /// Every prompt is answered once at each of these; 0 is greedy.
+    pub temperatures: Vec<f64>,
+    /// Nucleus sizes, each with each temperature above 0.
+    #[serde(default = "top_p_default")]
+    pub top_p: Vec<f64>,
+    /// Prompts per task; 0 takes all.
+    #[serde(default)]
+    pub prompts: usize,
+    /// Longest answer in tokens.
+    #[serde(default = "completion_len_max_default")]
+    pub completion_len_max: usize,
+    /// Prompts that are answered side by side.
+    #[serde(default = "batch_default")]
+    pub batch: usize,
+    /// Of the draws.
+    #[serde(default)]
+    pub seed: u64,
+    /// Likeliest tokens whose log-probabilities are kept at each position; 0 keeps none.
+    #[serde(default)]
+    pub top_k: usize,
+    /// Where prompts come from.
+    pub task: Vec<TaskSettings>,
+}
+
+fn top_p_default() -> Vec<f64> {
+    vec![1.0]
+}
+
+fn completion_len_max_default() -> usize {
+    256
+}
+
+fn batch_default() -> usize {
+    32
+}
+
+/// Part `index` of `count`, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Below `count`.
+    pub index: usize,
+    /// At least 1.
+    pub count: usize,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        match parsed {
+            Some((index, count)) if index < count => Ok(Self { index, count }),
+            _ => Err(format!("{text:?}: must be i/n with i from 0 to n − 1")),
+        }
+    }
+}
+
+/// A question to the model, before sharding.
+struct Asked {
+    key: u64,
+    task: String,
+    prompt: Vec<u32>,
+    sampling: Sampling,
+}
+
+/// Answers the shard's share and writes it to `out`. A shard that is there already, of the same recipe, is kept.
+///
+/// # Errors
+/// `Setting`, `Format`, `Io`.
+pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, device: &Device) -> Result<usize> {
+    let provenance = provenance(recipe, shard)?;
+    if out.exists() && dataset::read(out).is_ok_and(|(_, found)| found == provenance) {
+        return Ok(0);
+    }
+    let model = hugging_face::load(&recipe.model, device)?;
+    let tokenizer = Tokenizer::open(&recipe.model.join("tokenizer.json"))?;
+    let asked: Vec<Asked> = questions(recipe, data, &tokenizer, &model)?
+        .into_iter()
+        .filter(|asked| asked.key % shard.count as u64 == shard.index as u64)
+        .collect();
+    let limits = Limits { completion_len_max: recipe.completion_len_max, batch_rows: recipe.batch };
+    let mut answers = Vec::with_capacity(asked.len());
+    let mut report = Report::new(asked.len().div_ceil(recipe.batch), 0);
+    for part in asked.chunks(recipe.batch) {
+        let requests: Vec<Request<'_>> = part
+            .iter()
+            .map(|asked| Request { prompt: &asked.prompt, sampling: asked.sampling, key: asked.key })
+            .collect();
+        let completions = rollout(&model, &requests, limits, recipe.seed)?;
+        report.step(completions.iter().map(Vec::len).sum(), "");
+        for (asked, completion) in part.iter().zip(completions) {
+            answers.push(answer(recipe, &model, asked, completion));
+        }
+    }
+    dataset::write(out, &answers, &provenance)?;
+    Ok(answers.len())
+}
+
+fn answer(recipe: &GenerateRecipe, model: &Llama, asked: &Asked, completion: Vec<u32>) -> Answer {
+    let (top_tokens, top_log_probabilities) =
+        if recipe.top_k == 0 { Default::default() } else { likeliest(model, &asked.prompt, &completion, recipe.top_k) };
+    Answer {
+        key: asked.key,
+        task: asked.task.clone(),
+        temperature: asked.sampling.temperature as f32,
+        top_p: asked.sampling.top_p as f32,
+        prompt: asked.prompt.clone(),
+        completion,
+        top_tokens,
+        top_log_probabilities,
+    }
+}
+
+/// The `k` likeliest tokens at each completion position with their log-probabilities, likeliest first.
+fn likeliest(model: &Llama, prompt: &[u32], completion: &[u32], k: usize) -> (Vec<u32>, Vec<f32>) {
+    let text = [prompt, completion].concat();
+    let hidden = model.hidden(token_tensor(&[&text[..text.len() - 1]], &model.device()));
+    let rows = hidden.narrow(0, prompt.len() - 1, completion.len());
+    let log_probabilities: Tensor<2> = activation::log_softmax(model.logits(rows), 1);
+    let width = log_probabilities.dims()[1];
+    let (mut tokens, mut values) = (Vec::new(), Vec::new());
+    for row in host(log_probabilities).chunks_exact(width) {
+        let mut order: Vec<usize> = (0..width).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        for &index in order.iter().take(k.min(width)) {
+            tokens.push(model.config().head_tokens.as_ref().map_or(index as u32, |kept| kept[index]));
+            values.push(row[index]);
+        }
+    }
+    (tokens, values)
+}
+
+fn questions(recipe: &GenerateRecipe, data: &Path, tokenizer: &Tokenizer, model: &Llama) -> Result<Vec<Asked>> {
+    let samplings = samplings(recipe)?;
+    let end = model.config().eos_tokens.first().copied().unwrap_or(0);
+    let prompt_len_max = model.config().context_len.saturating_sub(1);
+    let mut asked = Vec::new();
+    for task in &recipe.task {
+        let examples = task.examples(data, tokenizer, end, recipe.seed)?;
+        let count = if recipe.prompts == 0 { examples.len() } else { recipe.prompts };
+        for example in examples.into_iter().filter(|example| example.prompt.len() <= prompt_len_max).take(count) {
+            for &sampling in &samplings {
+                let (key, task, prompt) = (asked.len() as u64, task.name.clone(), example.prompt.clone());
+                asked.push(Asked { key, task, prompt, sampling });
+            }
+        }
+    }
+    Ok(asked)
+}
+
+fn samplings(recipe: &GenerateRecipe) -> Result<Vec<Sampling>> {
+    if recipe.batch == 0 || recipe.completion_len_max == 0 {
+        return Err(Error::setting("batch", "batch and completion_len_max must be at least 1"));
+    }
+    let mut samplings = Vec::new();
+    for &temperature in &recipe.temperatures {
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return Err(Error::setting("temperatures", format!("{temperature}: 0 or above")));
+        }
+        // Greedy answers do not depend on the nucleus.
+        let nuclei = if temperature == 0.0 { &[1.0][..] } else { &recipe.top_p };
+        for &top_p in nuclei {
+            if !(top_p > 0.0 && top_p <= 1.0) {
+                return Err(Error::setting("top_p", format!("{top_p}: above 0 and at most 1")));
+            }
+            samplings.push(Sampling { temperature, top_p });
+        }
+    }
+    if samplings.is_empty() { Err(Error::setting("temperatures", "at least one")) } else { Ok(samplings) }
+}
+
+fn provenance(recipe: &GenerateRecipe, shard: Shard) -> Result<Value> {
+    let weights = recipe.model.join("model.safetensors");
+    let digest = if weights.exists() {
+        let digest = drafthorse_pack::digest_file(&weights, &mut |_| ControlFlow::Continue(()));
+        Some(digest.map_err(|error| Error::format(&weights, error.to_string()))?.sha256)
+    } else {
+        None
+    };
+    let mut recipe = json!(recipe);
+    // Where the model lay on this machine says nothing; its digest does.
+    recipe["model"] = Value::Null;
+    Ok(json!({
+        "program": format!("drafthorse-train {}", env!("CARGO_PKG_VERSION")),
+        "model_sha256": digest,
+        "recipe": recipe,
+        "shard": [shard.index, shard.count],
+    }))
+}
+
+/// Joins the shards of one data set; every shard must be there, of one recipe and one model, with no key twice.
+///
+/// # Errors
+/// `Format` naming the shard that is missing, doubled or different; `Io`.
+pub fn merge(shards: &[PathBuf], out: &Path) -> Result<usize> {
+    let mut seen: Vec<Option<&Path>> = Vec::new();
+    let mut common: Option<Value> = None;
+    let mut answers = Vec::new();
+    for path in shards {
+        let (rows, mut provenance) = dataset::read(path)?;
+        let shard = provenance["shard"].take();
+        let number = |index: usize| shard[index].as_u64().and_then(|value| usize::try_from(value).ok());
+        let (Some(index), Some(count)) = (number(0), number(1)) else {
+            return Err(Error::format(path, "is no shard: its provenance names none"));
+        };
+        match &common {
+            None => {
+                common = Some(provenance);
+                seen = vec![None; count.min(1 << 20)];
+            }
+            Some(first) if *first != provenance => {
+                return Err(Error::format(path, "was made by another recipe or model than the first shard"));
+            }
+            Some(_) => {}
+        }
+        let of_shard = rows.iter().all(|row| row.key % count as u64 == index as u64);
+        match seen.get_mut(index) {
+            Some(slot @ None) if of_shard => *slot = Some(path),
+            Some(Some(other)) => {
+                return Err(Error::format(path, format!("shard {index} is {} already", other.display())));
+            }
+            _ => return Err(Error::format(path, format!("does not hold the rows of shard {index} of {count}"))),
+        }
+        answers.extend(rows);
+    }
+    if let Some(missing) = seen.iter().position(Option::is_none) {
+        return Err(Error::format(out, format!("shard {missing} of {} is missing", seen.len())));
+    }
+    answers.sort_by_key(|answer| answer.key);
+    if let Some(gap) = answers.iter().enumerate().find(|(index, answer)| answer.key != *index as u64) {
+        return Err(Error::format(out, format!("answer {} is missing or there twice", gap.0)));
+    }
+    dataset::write(out, &answers, &common.unwrap_or(Value::Null))?;
+    Ok(answers.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::CorpusSettings;
+    use crate::distill::task::PromptEnd;
+    use crate::model::ModelConfig;
+    use crate::{folder, tokenizer};
+
+    fn setting() -> (tempfile::TempDir, GenerateRecipe) {
+        let root = tempfile::tempdir().unwrap();
+        let text = "one two three four five<|endoftext|>six seven eight<|endoftext|>nine ten eleven";
+        std::fs::write(root.path().join("a.txt"), text).unwrap();
+        let tokens = root.path().join("t.json");
+        tokenizer::train(&[CorpusSettings::text("a.txt")], root.path(), 257, &tokens).unwrap();
+        let config = ModelConfig { vocab_len: 257, ..ModelConfig::tiny() };
+        let model = Llama::random(config, 1, &Device::flex()).unwrap();
+        let path = root.path().join("model");
+        folder::replace(&path, |folder| hugging_face::save(folder, &model, Some(&tokens))).unwrap();
+        let prompt = PromptEnd::Tokens([2, 3]);
+        let recipe = GenerateRecipe {
+            model: path,
+            temperatures: vec![0.0, 1.0],
+            top_p: vec![0.9, 1.0],
+            prompts: 0,
+            completion_len_max: 5,
+            batch: 4,
+            seed: 1,
+            top_k: 2,
+            task: vec![TaskSettings {
+                name: "words".into(),
+                prompt,
+                weight: 1.0,
+                corpus: CorpusSettings::text("a.txt"),
+            }],
+        };
+        (root, recipe)
+    }
+
+    #[test]
+    fn shards_join_to_what_one_machine_makes() {
+        let (root, recipe) = setting();
+        let device = Device::flex();
+        let at = |name: &str| root.path().join(name);
+        generate(&recipe, root.path(), Shard { index: 0, count: 1 }, &at("all.parquet"), &device).unwrap();
+        let shards: Vec<PathBuf> = (0..2).map(|index| at(&format!("{index}.parquet"))).collect();
+        for (index, path) in shards.iter().enumerate() {
+            let shard = Shard { index, count: 2 };
+            assert!(generate(&recipe, root.path(), shard, path, &device).unwrap() > 0);
+            assert_eq!(generate(&recipe, root.path(), shard, path, &device).unwrap(), 0, "idempotent");
+        }
+        assert_eq!(merge(&shards, &at("joined.parquet")).unwrap(), 9, "3 prompts, greedy and two nuclei");
+        let (all, joined) = (dataset::read(&at("all.parquet")).unwrap(), dataset::read(&at("joined.parquet")).unwrap());
+        assert_eq!(all.0, joined.0);
+        assert!(all.0.iter().all(|answer| answer.top_tokens.len() == 2 * answer.completion.len()));
+
+        assert!(merge(&shards[..1], &at("x")).unwrap_err().to_string().contains("shard 1"));
+        assert!(merge(&[shards[0].clone(), shards[0].clone()], &at("x")).is_err());
+        let other = GenerateRecipe { seed: 2, ..recipe };
+        generate(&other, root.path(), Shard { index: 1, count: 2 }, &shards[1], &device).unwrap();
+        assert!(merge(&shards, &at("x")).unwrap_err().to_string().contains("another recipe"));
+    }
+
+    #[test]
+    fn shards_are_written_as_index_of_count() {
+        assert_eq!("2/5".parse(), Ok(Shard { index: 2, count: 5 }));
+        for wrong in ["5/5", "1", "a/b", "-1/2"] {
+            assert!(wrong.parse::<Shard>().is_err());
+        }
+    }
+}

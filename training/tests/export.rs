@@ -1,0 +1,147 @@
+//! Packs out of trained models: every precision and layout through the runtime, and nothing half-written.
+//!
+//! Needs ONNX Runtime where `cargo xtask setup` places it.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use drafthorse_pack::{Card, FolderKind, OpenOptions};
+use drafthorse_training::corpus::CorpusSettings;
+use drafthorse_training::export::{ExportRecipe, LayoutName, PrecisionName, export};
+use drafthorse_training::import::hugging_face;
+use drafthorse_training::init::{count_tokens, trim};
+use drafthorse_training::model::{Llama, ModelConfig};
+use drafthorse_training::optimizer::AdamWSettings;
+use drafthorse_training::pretrain::{PretrainRecipe, TrainSettings, pretrain};
+use drafthorse_training::{Error, folder, tokenizer};
+
+fn config(layers: usize) -> ModelConfig {
+    ModelConfig {
+        vocab_len: 280,
+        hidden_len: 64,
+        layers,
+        heads: 2,
+        kv_heads: 1,
+        head_len: 32,
+        ffn_len: 96,
+        context_len: 128,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        norm_eps: 1e-5,
+        tied_head: true,
+        qkv_bias: false,
+        qk_norm: false,
+        bos_token: None,
+        eos_tokens: vec![0],
+        head_tokens: None,
+    }
+}
+
+fn save(model: &Llama, root: &Path, name: &str) {
+    let tokens = root.join("tokenizer.json");
+    folder::replace(&root.join(name), |folder| hugging_face::save(folder, model, Some(&tokens))).unwrap();
+}
+
+/// A target and a drafter with random weights, and a recipe that exports them.
+fn setting() -> (tempfile::TempDir, ExportRecipe) {
+    let root = tempfile::tempdir().unwrap();
+    let text = "the cat sat on the mat<|endoftext|>a dog and a cat went home<|endoftext|>".repeat(6);
+    std::fs::write(root.path().join("a.txt"), text).unwrap();
+    tokenizer::train(&[CorpusSettings::text("a.txt")], root.path(), 280, &root.path().join("tokenizer.json")).unwrap();
+    for (name, layers) in [("target", 2), ("drafter", 1)] {
+        // Larger weights than at the start of training, so that a wrong order of anything shows.
+        let model = Llama::random(config(layers), 4, &Device::flex()).unwrap().map(|_, tensor| tensor.mul_scalar(3.0));
+        save(&model, root.path(), name);
+    }
+    let recipe = ExportRecipe {
+        target: root.path().join("target"),
+        drafter: Some(root.path().join("drafter")),
+        target_precision: PrecisionName::Fp32,
+        drafter_precision: PrecisionName::Fp32,
+        layout: LayoutName::Shared,
+        draft_len: 4,
+        chat_template: None,
+        parity: CorpusSettings::text("a.txt"),
+        acceptance: None,
+        card: Card { name: "test".into(), ..Card::default() },
+        data: vec![],
+        losses: vec![],
+    };
+    (root, recipe)
+}
+
+/// Learns the text by heart: 4-bit weights of a random model agree on hardly any token, those of a trained one do.
+fn train(root: &Path) {
+    let recipe = PretrainRecipe {
+        tokenizer: root.join("tokenizer.json"),
+        model: Some(config(2)),
+        init_from: None,
+        train: TrainSettings {
+            steps: 80,
+            batch: 8,
+            sequence_len: 24,
+            learning_rate: 1e-2,
+            warmup_steps: 5,
+            hold_out: 0.0,
+            checkpoint_every: 80,
+            ..TrainSettings::default()
+        },
+        optimizer: AdamWSettings::default(),
+        corpus: vec![CorpusSettings::text("a.txt")],
+    };
+    pretrain(&recipe, root, &root.join("run"), &Device::flex()).unwrap();
+}
+
+#[test]
+fn every_precision_and_layout_computes_what_was_trained() {
+    use PrecisionName::{Fp16, Fp32, Int4, Int4Int8, Int8};
+    let (root, mut recipe) = setting();
+    train(root.path());
+    recipe.target = root.path().join("run/checkpoint");
+    let out = root.path().join("pack");
+    for layout in [LayoutName::Shared, LayoutName::Growing] {
+        for precision in [Fp32, Fp16, Int8, Int4, Int4Int8] {
+            (recipe.layout, recipe.target_precision) = (layout, precision);
+            let outcome = export(&recipe, root.path(), &out, &Device::flex())
+                .unwrap_or_else(|error| panic!("{layout:?} {precision:?}: {error}"));
+            assert_eq!(outcome.parity.len(), 2);
+            assert_eq!(drafthorse_pack::open(&out, &OpenOptions::default()).unwrap().kind, FolderKind::Pack);
+        }
+    }
+}
+
+#[test]
+fn a_trimmed_head_brings_its_ids() {
+    let (root, mut recipe) = setting();
+    let device = Device::flex();
+    let drafter = hugging_face::load(&root.path().join("drafter"), &device).unwrap();
+    let counts = count_tokens([&[5u32, 9, 9, 70][..]], 280);
+    save(&trim(&drafter, &counts, 32, &device).unwrap().0, root.path(), "trimmed");
+    recipe.drafter = Some(root.path().join("trimmed"));
+    let out = root.path().join("pack");
+    export(&recipe, root.path(), &out, &device).unwrap();
+    let pack = drafthorse_pack::open(&out, &OpenOptions::default()).unwrap();
+    let map = drafthorse_pack::IdMap::read(&out.join(drafthorse_pack::IdMap::FILE)).unwrap();
+    assert_eq!(map.len(), 32);
+    assert!([0, 5, 9, 70].iter().all(|token| map.target_ids().contains(token)));
+    assert!(pack.drafter.is_some());
+}
+
+#[test]
+fn a_pair_that_does_not_match_leaves_the_place_as_it_was() {
+    let (root, mut recipe) = setting();
+    let out = root.path().join("pack");
+    export(&recipe, root.path(), &out, &Device::flex()).unwrap();
+    let before = std::fs::read(out.join("drafthorse.json")).unwrap();
+    let other = Llama::random(ModelConfig { vocab_len: 300, ..config(1) }, 1, &Device::flex()).unwrap();
+    save(&other, root.path(), "other");
+    recipe.drafter = Some(root.path().join("other"));
+    let error = export(&recipe, root.path(), &out, &Device::flex()).unwrap_err();
+    assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains("300"), "{error}");
+    recipe.drafter = None;
+    recipe.acceptance = Some(root.path().join("missing.json"));
+    assert!(export(&recipe, root.path(), &out, &Device::flex()).is_err());
+    assert_eq!(std::fs::read(out.join("drafthorse.json")).unwrap(), before);
+    let report = drafthorse_pack::verify(&out, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    assert!(report.is_intact());
+}

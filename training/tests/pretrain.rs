@@ -1,0 +1,133 @@
+//! Training as a user sees it: it learns, it resumes exactly, and it stops on a broken loss without harm.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use drafthorse_training::Error;
+use drafthorse_training::corpus::CorpusSettings;
+use drafthorse_training::import::hugging_face;
+use drafthorse_training::model::ModelConfig;
+use drafthorse_training::optimizer::AdamWSettings;
+use drafthorse_training::pretrain::{PretrainRecipe, TrainSettings, pretrain};
+use drafthorse_training::tokenizer;
+
+/// A folder with a text and a tokenizer, and a recipe of a model that fits it.
+fn setting() -> (tempfile::TempDir, PretrainRecipe) {
+    let root = tempfile::tempdir().unwrap();
+    let text = "the cat sat on the mat and the dog sat on the cat<|endoftext|>".repeat(40);
+    std::fs::write(root.path().join("a.txt"), text).unwrap();
+    let corpus = vec![CorpusSettings::text("a.txt")];
+    let tokens = root.path().join("tokenizer.json");
+    tokenizer::train(&corpus, root.path(), 280, &tokens).unwrap();
+    let model = ModelConfig {
+        vocab_len: 0,
+        hidden_len: 32,
+        layers: 2,
+        heads: 2,
+        kv_heads: 1,
+        head_len: 16,
+        ffn_len: 64,
+        context_len: 32,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        norm_eps: 1e-5,
+        tied_head: true,
+        qkv_bias: false,
+        qk_norm: false,
+        bos_token: None,
+        eos_tokens: vec![],
+        head_tokens: None,
+    };
+    let train = TrainSettings {
+        steps: 6,
+        batch: 4,
+        threads: 2,
+        accumulation: 2,
+        sequence_len: 16,
+        learning_rate: 1e-2,
+        // A constant rate: the schedule of a run that was stopped early is then that of the whole.
+        learning_rate_floor: 1.0,
+        warmup_steps: 2,
+        hold_out: 0.1,
+        validate_rows: 4,
+        checkpoint_every: 3,
+        ..TrainSettings::default()
+    };
+    let optimizer = AdamWSettings::default();
+    (root, PretrainRecipe { tokenizer: tokens, model: Some(model), init_from: None, train, optimizer, corpus })
+}
+
+fn train(recipe: &PretrainRecipe, root: &Path, run: &str) -> Result<Vec<(String, f32)>, Error> {
+    pretrain(recipe, root, &root.join(run), &Device::flex()).map(|outcome| outcome.validation)
+}
+
+#[test]
+fn a_tiny_text_is_learned_by_heart() {
+    let (root, mut recipe) = setting();
+    recipe.train.steps = 120;
+    let losses = train(&recipe, root.path(), "run").unwrap();
+    assert!(losses[0].1 < 0.25, "{losses:?}");
+    let lines = std::fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 120);
+}
+
+#[test]
+fn a_resumed_run_has_the_weights_of_an_unbroken_one() {
+    let (root, recipe) = setting();
+    train(&recipe, root.path(), "whole").unwrap();
+    let mut first = recipe.clone();
+    first.train.steps = 3;
+    train(&first, root.path(), "broken").unwrap();
+    // A line of a step that the checkpoint does not have, as a kill leaves it.
+    let metrics = root.path().join("broken/metrics.jsonl");
+    let lines = std::fs::read_to_string(&metrics).unwrap();
+    std::fs::write(&metrics, lines + "{\"step\": 4}\n{\"st").unwrap();
+    train(&recipe, root.path(), "broken").unwrap();
+    let weights =
+        |run: &str| hugging_face::load(&root.path().join(run).join("checkpoint"), &Device::flex()).unwrap().values();
+    assert_eq!(weights("broken"), weights("whole"));
+    let steps = |run: &str| {
+        let text = std::fs::read_to_string(root.path().join(run).join("metrics.jsonl")).unwrap();
+        let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64();
+        text.lines().map(step).collect::<Vec<_>>()
+    };
+    assert_eq!(steps("broken"), steps("whole"));
+}
+
+#[test]
+fn a_broken_loss_stops_and_the_last_good_checkpoint_stays() {
+    let (root, recipe) = setting();
+    train(&recipe, root.path(), "run").unwrap();
+    let checkpoint = root.path().join("run/checkpoint");
+    let good = hugging_face::load(&checkpoint, &Device::flex()).unwrap().values();
+    let mut broken = recipe.clone();
+    broken.train.steps = 40;
+    broken.train.learning_rate = 1e36;
+    let error = train(&broken, root.path(), "run").unwrap_err();
+    assert!(matches!(error, Error::NotFinite { checkpoint_step: 6, .. }), "{error}");
+    assert!(error.to_string().contains("resume"), "{error}");
+    assert_eq!(hugging_face::load(&checkpoint, &Device::flex()).unwrap().values(), good);
+    // With a sane rate the run goes on from there.
+    let mut sane = recipe;
+    sane.train.steps = 8;
+    train(&sane, root.path(), "run").unwrap();
+}
+
+#[test]
+fn a_recipe_that_cannot_work_is_refused_by_name() {
+    let (root, recipe) = setting();
+    type Change = fn(&mut PretrainRecipe);
+    let cases: [(Change, &str); 5] = [
+        (|recipe| recipe.train.batch = 0, "train.batch"),
+        (|recipe| recipe.train.sequence_len = 64, "sequence_len"),
+        (|recipe| recipe.corpus.clear(), "corpus"),
+        (|recipe| recipe.init_from = Some("elsewhere".into()), "init_from"),
+        (|recipe| recipe.corpus[0].path = "missing.txt".into(), "missing.txt"),
+    ];
+    for (index, (change, name)) in cases.into_iter().enumerate() {
+        let mut wrong = recipe.clone();
+        change(&mut wrong);
+        let error = train(&wrong, root.path(), &format!("run{index}")).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
