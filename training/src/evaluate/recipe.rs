@@ -64,6 +64,10 @@ pub struct DrafterSettings {
 pub struct ClockSettings {
     /// Prompts per task.
     pub prompts: usize,
+    /// Times that everything is done; the quickest counts.
+    pub repeats: usize,
+    /// Threads of each model.
+    pub threads: usize,
     /// Longest answer in tokens.
     pub completion_len_max: usize,
     /// Fixed draft lengths; the adaptive choice, which may pass through, is always timed too.
@@ -76,7 +80,15 @@ pub struct ClockSettings {
 
 impl Default for ClockSettings {
     fn default() -> Self {
-        Self { prompts: 8, completion_len_max: 96, draft_lens: vec![3, 5], adaptive_len_max: 8, lenience: vec![] }
+        Self {
+            prompts: 8,
+            repeats: 3,
+            threads: 1,
+            completion_len_max: 96,
+            draft_lens: vec![3, 5],
+            adaptive_len_max: 8,
+            lenience: vec![],
+        }
     }
 }
 
@@ -123,7 +135,8 @@ impl EvaluateRecipe {
             }
         }
         let clock = &self.clock;
-        let lens = clock.draft_lens.iter().chain([&clock.adaptive_len_max, &clock.prompts, &clock.completion_len_max]);
+        let counts = [clock.adaptive_len_max, clock.prompts, clock.completion_len_max, clock.repeats, clock.threads];
+        let lens = clock.draft_lens.iter().chain(&counts);
         if clock.draft_lens.is_empty() || lens.clone().any(|&len| len == 0 || len > 1 << 20) {
             return Err(Error::setting("clock", "numbers are at least 1, and one draft length is needed"));
         }
