@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use drafthorse::{CacheLayout, Error, ModelOptions, OnnxModel, Provider, ProviderChoice};
-use drafthorse_graph::{DecoderConfig, GraphOptions, Layout, Precision};
+use drafthorse_graph::{GraphOptions, Layout, Precision};
 use fixture::{Fixture, LAYOUTS, open};
 
 fn refusal(path: &Path, options: &ModelOptions) -> String {
