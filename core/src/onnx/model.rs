@@ -69,6 +69,24 @@ impl OnnxModel {
         self.plan.chunk_len
     }
 
+    /// Runs the graph again on the tensors of the last pass, and nothing else: the floor that a benchmark compares with.
+    /// Tokens and cache stay as they are, as the pass writes what it wrote before.
+    ///
+    /// # Errors
+    /// Errors of the runtime; `InvalidOption` if the last pass was not a short one over a shared cache.
+    #[doc(hidden)]
+    pub fn run_again(&mut self) -> Result<()> {
+        let short = self.narrow.tensors.iter().any(|tensor| tensor.as_ptr() == self.outputs[0]);
+        if self.shared.layout != CacheLayout::Shared || !short {
+            let reason = "only a short pass over a shared cache can be run again".to_owned();
+            return Err(Error::InvalidOption { option: "run_again", reason });
+        }
+        let inputs = (&self.input_names[..], &self.inputs[..]);
+        let outputs = (&self.output_names[..], &mut self.outputs[..]);
+        // SAFETY: the handles of a short pass over a shared cache live until the next one, and nothing else uses them.
+        unsafe { self.shared.run(self.interrupt.options(), inputs, outputs) }
+    }
+
     /// Makes the passes of a prefill at most as wide as those of a round.
     pub(super) fn limit_chunks(&mut self) {
         self.plan.chunk_len = self.plan.chunk_len.min(NARROW_WIDTH_MAX);
