@@ -55,6 +55,19 @@ fn a_plug_in_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_session_that_computes_nonsense_is_refused() {
+    let mut fixture = Fixture::tiny();
+    // Sums of such products overflow.
+    fixture.weights.final_norm.fill(1e3);
+    fixture.weights.head.as_mut().unwrap().fill(f32::MAX);
+    for layout in LAYOUTS {
+        let said = refusal(&fixture.write(&GraphOptions::new(layout, Precision::FP32)), &fixture.options());
+        assert!(said.contains("of the first pass is"), "{said}");
+    }
+}
+
+/// A growing graph bound as a shared one builds a session whose first pass fails.
+#[test]
 fn a_session_that_builds_and_fails_to_run_is_refused() {
     let fixture = Fixture::tiny();
     let path = fixture.write(&GraphOptions::new(LAYOUTS[1], Precision::FP32));
