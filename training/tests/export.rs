@@ -2,10 +2,11 @@
 //!
 //! Needs ONNX Runtime where `cargo xtask setup` places it.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::tensor::Device;
-use drafthorse_pack::{Card, FolderKind, OpenOptions};
+use drafthorse_pack::{Card, FolderKind, OpenOptions, model_digest};
 use drafthorse_training::corpus::CorpusSettings;
 use drafthorse_training::export::{ExportRecipe, LayoutName, PrecisionName, export};
 use drafthorse_training::import::hugging_face;
@@ -105,7 +106,10 @@ fn every_precision_and_layout_computes_what_was_trained() {
             let outcome = export(&recipe, root.path(), &out, &Device::flex())
                 .unwrap_or_else(|error| panic!("{layout:?} {precision:?}: {error}"));
             assert_eq!(outcome.parity.len(), 2);
-            assert_eq!(drafthorse_pack::open(&out, &OpenOptions::default()).unwrap().kind, FolderKind::Pack);
+            let pack = drafthorse_pack::open(&out, &OpenOptions::default()).unwrap();
+            assert_eq!(pack.kind, FolderKind::Pack);
+            let digest = pack.manifest.unwrap().drafter.unwrap().lineage.unwrap().target_digest.unwrap();
+            assert_eq!(digest, model_digest(&pack.target, &mut |_| ControlFlow::Continue(())).unwrap());
         }
     }
 }
@@ -142,6 +146,6 @@ fn a_pair_that_does_not_match_leaves_the_place_as_it_was() {
     recipe.acceptance = Some(root.path().join("missing.json"));
     assert!(export(&recipe, root.path(), &out, &Device::flex()).is_err());
     assert_eq!(std::fs::read(out.join("drafthorse.json")).unwrap(), before);
-    let report = drafthorse_pack::verify(&out, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    let report = drafthorse_pack::verify(&out, &mut |_| ControlFlow::Continue(())).unwrap();
     assert!(report.is_intact());
 }

@@ -14,7 +14,7 @@ use drafthorse_graph::folder::{DRAFTER_FILE, GraphFile, SpecialTokens, TARGET_FI
 use drafthorse_graph::{
     DecoderConfig, FloatType, GraphOptions, Layout, Precision, WeightFormat, Weights, calibrate, write_model,
 };
-use drafthorse_pack::{Card, DataSet, DrafterRecord, IdMap, Lineage, Manifest, write_manifest};
+use drafthorse_pack::{Card, DataSet, DrafterRecord, IdMap, Lineage, Manifest, model_digest, write_manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -213,7 +213,12 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
         let to = folder.join("tokenizer.json");
         std::fs::copy(&tokenizer_file, &to).at(&to)?;
         write_tokenizer_config(recipe, folder)?;
-        let manifest = manifest(recipe, &target, drafter.as_ref(), &outcome.parity)?;
+        let mut manifest = manifest(recipe, &target, drafter.as_ref(), &outcome.parity)?;
+        if let Some(lineage) = manifest.drafter.as_mut().and_then(|drafter| drafter.lineage.as_mut()) {
+            let written = drafthorse_pack::open(folder, &drafthorse_pack::OpenOptions::default()).map_err(pack)?;
+            let digest = model_digest(&written.target, &mut |_| ControlFlow::Continue(())).map_err(pack)?;
+            lineage.target_digest = Some(digest);
+        }
         let readme = folder.join("README.md");
         std::fs::write(&readme, card::markdown(recipe, &manifest, &outcome.parity)).at(&readme)?;
         let manifest = write_manifest(folder, manifest, &mut |_| ControlFlow::Continue(())).map_err(pack)?;
