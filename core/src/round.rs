@@ -73,7 +73,7 @@ impl Rounds {
 
     /// Confirms one to `draft_len + 1` tokens and appends them to the history.
     ///
-    /// The target's cache must hold all of the history but the last token, or less: what is missing is scored first.
+    /// The target's cache must hold all of the history but the last token, the anchor.
     ///
     /// # Errors
     /// Errors of the models and of the constraint. History and constraint are then as before the round; the caches
