@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// The workspace's folder: the one that `cargo run` was started for, where several share a target folder.
 pub(crate) fn workspace() -> PathBuf {
@@ -17,6 +17,16 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from));
     command.args(arguments).current_dir(workspace());
     command
+}
+
+/// Where cargo builds, as settings and environment say.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let output =
+        command(&["metadata", "--no-deps", "--format-version", "1"]).output().context("cannot start cargo metadata")?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
+    Ok(metadata["target_directory"].as_str().context("cargo metadata names no target folder")?.into())
 }
 
 /// Shows the command, runs it, and fails if it does.

@@ -1,6 +1,7 @@
 //! The repository's own commands, one module each: `cargo xtask COMMAND`.
 
 mod arm;
+mod bindings;
 mod cargo;
 mod check;
 mod demo;
@@ -21,6 +22,8 @@ cargo xtask COMMAND
   test --arm        core's tests as ARM code under qemu, with the arm64 ONNX Runtime
   check             all that has to be green before a commit: fmt, clippy, tidy, test, docs
   tidy              the house rules that a compiler does not check
+  bindings kotlin|swift [FOLDER] [--release]
+                    build the library for this machine and write the sources that call it
   setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
 ";
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["test", "--arm"] => arm::test(),
         ["check"] => check::run(),
         ["tidy"] => tidy::run(),
+        ["bindings", rest @ ..] => bindings::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

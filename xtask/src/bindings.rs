@@ -1,0 +1,57 @@
+//! `cargo xtask bindings kotlin|swift [FOLDER]`: builds the library and writes the sources that call it.
+//!
+//! They are build outputs, never in git.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo;
+
+const PACKAGE: &str = "drafthorse-bindings";
+const GENERATOR: &str = "drafthorse-bindgen";
+
+/// The name that Kotlin and Swift load or link.
+const LIBRARY: &str = "drafthorse_bindings";
+
+/// What was built and written.
+pub(crate) struct Written {
+    /// Folder with the shared and the static library.
+    pub(crate) libraries: PathBuf,
+    /// Folder with the generated sources.
+    pub(crate) sources: PathBuf,
+}
+
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let release = arguments.contains(&"--release");
+    let rest: Vec<&str> = arguments.iter().copied().filter(|argument| *argument != "--release").collect();
+    let written = match rest.as_slice() {
+        [language @ ("kotlin" | "swift")] => write(language, None, release)?,
+        [language @ ("kotlin" | "swift"), folder] => write(language, Some(Path::new(folder)), release)?,
+        _ => bail!("cargo xtask bindings kotlin|swift [FOLDER] [--release]"),
+    };
+    println!("library: {}\nsources: {}", written.libraries.display(), written.sources.display());
+    Ok(())
+}
+
+/// Builds the library for this machine and writes the `language`'s sources into `folder`, or into one beside it.
+///
+/// # Errors
+/// If the library or the generator does not build, or the folder cannot be written.
+pub(crate) fn write(language: &str, folder: Option<&Path>, release: bool) -> Result<Written> {
+    let mut build = cargo::command(&["build", "--package", PACKAGE, "--lib"]);
+    if release {
+        build.arg("--release");
+    }
+    cargo::run(build)?;
+    let libraries = cargo::target_folder()?.join(if release { "release" } else { "debug" });
+    let sources = folder.map_or_else(|| libraries.join("bindings").join(language), Path::to_owned);
+    fs::create_dir_all(&sources).with_context(|| format!("cannot make {}", sources.display()))?;
+    let sources = sources.canonicalize()?;
+    // The static library: stripping a shared one removes what the sources are made from.
+    let mut generate = cargo::command(&["run", "--quiet", "--package", GENERATOR, "--features", "generate", "--"]);
+    generate.arg(language).arg(libraries.join(format!("lib{LIBRARY}.a"))).arg(&sources);
+    cargo::run(generate)?;
+    Ok(Written { libraries, sources })
+}
