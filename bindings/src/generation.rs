@@ -1,8 +1,8 @@
 //! A running generation: pulled event by event, cancelled and released from any thread.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use drafthorse::CancelHandle;
+use drafthorse::{CancelHandle, Chunk, Event};
 
 use crate::guard::{guard, guard_quiet};
 use crate::{DrafthorseError, GenerationEvent, Result};
@@ -10,12 +10,13 @@ use crate::{DrafthorseError, GenerationEvent, Result};
 /// A running generation. Releasing it, or dropping it, cancels it and frees the session.
 #[derive(uniffi::Object)]
 pub struct Generation {
-    cancel: CancelHandle,
+    /// None where the events are made up.
+    cancel: Option<CancelHandle>,
     run: Mutex<Run>,
 }
 
 enum Run {
-    Running(Box<drafthorse::Generation>),
+    Running(Box<dyn Iterator<Item = drafthorse::Result<Event>> + Send>),
     /// The last event was delivered, or an error was.
     Ended,
     /// Released before its end.
@@ -24,7 +25,14 @@ enum Run {
 
 impl Generation {
     pub(crate) fn new(generation: drafthorse::Generation) -> Self {
-        Self { cancel: generation.cancel_handle(), run: Mutex::new(Run::Running(Box::new(generation))) }
+        let cancel = Some(generation.cancel_handle());
+        Self { cancel, run: Mutex::new(Run::Running(Box::new(generation))) }
+    }
+
+    fn ask_to_stop(&self) {
+        if let Some(cancel) = &self.cancel {
+            cancel.cancel();
+        }
     }
 }
 
@@ -63,17 +71,28 @@ impl Generation {
     /// Asks the generation to stop and returns at once. The events end with `Finished` and stop reason `Cancelled`,
     /// within one operator of the forward pass, also in prefill.
     pub fn cancel(&self) {
-        guard_quiet("cancel", || self.cancel.cancel());
+        guard_quiet("cancel", || self.ask_to_stop());
     }
 
     /// Cancels, waits until nothing runs, and frees the session. Any number of times, from any thread.
     pub fn release(&self) {
         guard_quiet("release", || {
-            self.cancel.cancel();
+            self.ask_to_stop();
             let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
             if matches!(*run, Run::Running(_)) {
                 *run = Run::Released;
             }
         });
     }
+}
+
+/// A generation of `rounds` made-up events of `tokens_per_round` tokens each, four characters a token, without a model:
+/// pulling them takes what the border costs. Ends without an account.
+#[uniffi::export]
+pub fn measure_border(rounds: u64, tokens_per_round: u32) -> Arc<Generation> {
+    let tokens_per_round = tokens_per_round.min(64) as usize;
+    let token = |place: usize| drafthorse::Token { id: place as u32, drafted: place > 0, text_end: 4 * (place + 1) };
+    let chunk = Chunk { text: "tokn".repeat(tokens_per_round), tokens: (0..tokens_per_round).map(token).collect() };
+    let events = (0..rounds).map(move |_| Ok(Event::Tokens(chunk.clone())));
+    Arc::new(Generation { cancel: None, run: Mutex::new(Run::Running(Box::new(events))) })
 }

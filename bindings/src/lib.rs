@@ -23,7 +23,7 @@ pub use engine::{ContextPolicy, Drafting, Engine, SessionOptions};
 pub use engine_options::{DrafterMisfit, EngineOptions, Provider, ProviderChoice};
 pub use error::{DrafthorseError, Result};
 pub use event::{GenerationEvent, Token};
-pub use generation::Generation;
+pub use generation::{Generation, measure_border};
 pub use generation_options::{Constraint, DraftLength, GenerationOptions, Lenience, TokenBias, Verification};
 pub use guard::provoke_panic;
 pub use prompt::{Message, Prompt};

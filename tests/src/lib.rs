@@ -1,5 +1,7 @@
 //! What the end-to-end tests and benches share: packs to open, and generations to compare.
 
+mod broken;
+
 use std::path::{Path, PathBuf};
 
 use drafthorse::{
@@ -8,6 +10,8 @@ use drafthorse::{
 };
 use drafthorse_graph::{GraphOptions, fixtures::RandomPair};
 use tempfile::TempDir;
+
+pub use broken::write_broken_packs;
 
 /// The demo pack of the repository.
 pub fn demo_pack() -> PathBuf {

@@ -70,6 +70,31 @@ pub fn logits_to_keep(path: &Path) -> Result<()> {
     })
 }
 
+/// Adds `by_len[n]` to every logit of the graph at `path` where the attention mask covers `n` tokens. Past the table's
+/// end the graph fails as it runs: a failure of the device, or NaN from a given length on, made at will.
+///
+/// # Errors
+/// `Io` if the file cannot be read or written, `Option` if it holds no graph.
+pub fn add_by_len(path: &Path, by_len: &[f32]) -> Result<()> {
+    rewrite(path, |graph| {
+        let heads = graph.node.iter_mut().flat_map(|node| &mut node.output);
+        heads.filter(|name| *name == "logits").for_each(|name| *name = "logits.sound".to_owned());
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        graph.node.push(node("Shape", names(&["attention_mask"]), "mask_shape"));
+        graph.node.push(node("Gather", names(&["mask_shape", "mask_axis"]), "mask_len"));
+        graph.node.push(node("Gather", names(&["by_len", "mask_len"]), "added"));
+        graph.node.push(node("Add", names(&["logits.sound", "added"]), "logits"));
+        graph.initializer.push(int64("mask_axis", 1));
+        graph.initializer.push(TensorProto {
+            name: "by_len".to_owned(),
+            data_type: DataType::Float as i32,
+            dims: vec![by_len.len() as i64],
+            float_data: by_len.to_vec(),
+            ..TensorProto::default()
+        });
+    })
+}
+
 fn rewrite(path: &Path, change: impl FnOnce(&mut GraphProto)) -> Result<()> {
     let bytes = fs::read(path).map_err(at(path))?;
     let mut model = ModelProto::decode(Bytes::from(bytes)).map_err(|_| no_graph())?;
