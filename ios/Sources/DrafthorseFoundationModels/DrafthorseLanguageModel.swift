@@ -1,0 +1,123 @@
+#if canImport(FoundationModels)
+import Drafthorse
+import Foundation
+import FoundationModels
+
+/// A pack as a model of Apple's FoundationModels, for `LanguageModelSession(model:)`.
+///
+/// Text only: tools, schemas and reasoning are not offered, so the framework refuses requests for them by itself.
+@available(iOS 27, macOS 27, visionOS 27, *)
+public struct DrafthorseLanguageModel: LanguageModel {
+    /// What computes the answers.
+    public typealias Executor = DrafthorseExecutor
+
+    /// The folder of the pack.
+    public let pack: URL
+
+    /// A model of the pack in a folder. It is opened by the first request, or by prewarming.
+    public init(pack: URL) {
+        self.pack = pack
+    }
+
+    /// None beyond text.
+    public var capabilities: LanguageModelCapabilities { LanguageModelCapabilities([]) }
+
+    /// Models of one pack share an executor.
+    public var executorConfiguration: DrafthorseExecutor.Configuration { DrafthorseExecutor.Configuration(pack: pack) }
+}
+
+/// Answers the requests of one `LanguageModelSession`, with one conversation of the engine.
+@available(iOS 27, macOS 27, visionOS 27, *)
+public struct DrafthorseExecutor: LanguageModelExecutor {
+    /// What it answers for.
+    public typealias Model = DrafthorseLanguageModel
+
+    /// What tells executors apart.
+    public struct Configuration: Hashable, Sendable {
+        let pack: URL
+    }
+
+    private let conversation: Conversation
+
+    /// An executor over a pack, which is not opened yet.
+    public init(configuration: Configuration) throws {
+        conversation = Conversation(pack: configuration.pack)
+    }
+
+    /// Opens the pack and computes the transcript ahead of time.
+    public func prewarm(model: DrafthorseLanguageModel, transcript: Transcript) {
+        Task { [conversation] in
+            try await conversation.session().prewarm(.messages(messages(of: transcript)))
+        }
+    }
+
+    /// Streams the answer to a transcript.
+    ///
+    /// - Throws: `EngineError`; `CancellationError` if the task is cancelled.
+    public nonisolated(nonsending) func respond(
+        to request: LanguageModelExecutorGenerationRequest, model: DrafthorseLanguageModel,
+        streamingInto channel: LanguageModelExecutorGenerationChannel
+    ) async throws {
+        let session = try await conversation.session()
+        let entry = UUID().uuidString
+        let prompt = DrafthorseAPI.Prompt.messages(messages(of: request.transcript))
+        for try await event in session.generate(prompt, options: options(of: request.generationOptions)) {
+            guard case .tokens(let chunk) = event, !chunk.text.isEmpty else { continue }
+            let tokens = chunk.tokens.count
+            await channel.send(.response(entryID: entry, action: .appendText(chunk.text, tokenCount: tokens)))
+        }
+        try Task.checkCancellation()
+    }
+
+    private func options(
+        of options: FoundationModels.GenerationOptions
+    ) -> DrafthorseAPI.GenerationOptions {
+        let isGreedy = options.samplingMode == .greedy
+        return DrafthorseAPI.GenerationOptions(
+            maxTokens: options.maximumResponseTokens, temperature: isGreedy ? 0 : options.temperature.map(Float.init))
+    }
+}
+
+/// The engine's conversation, opened when it is first needed.
+@available(iOS 27, macOS 27, visionOS 27, *)
+private actor Conversation {
+    private let pack: URL
+    private var opening: Task<Session, any Error>?
+
+    init(pack: URL) {
+        self.pack = pack
+    }
+
+    func session() async throws -> Session {
+        let task = opening ?? Task { [pack] in try await Engine.open(pack).session() }
+        opening = task
+        do {
+            return try await task.value
+        } catch {
+            opening = nil
+            throw error
+        }
+    }
+}
+
+/// A transcript as chat messages; what is no text is left out.
+@available(iOS 27, macOS 27, visionOS 27, *)
+private func messages(of transcript: Transcript) -> [Message] {
+    transcript.compactMap { entry in
+        switch entry {
+        case .instructions(let instructions): .system(text(of: instructions.segments))
+        case .prompt(let prompt): .user(text(of: prompt.segments))
+        case .response(let response): .assistant(text(of: response.segments))
+        default: nil
+        }
+    }
+}
+
+@available(iOS 27, macOS 27, visionOS 27, *)
+private func text(of segments: [Transcript.Segment]) -> String {
+    segments.compactMap { segment in
+        if case .text(let text) = segment { text.content } else { nil }
+    }
+    .joined(separator: "\n")
+}
+#endif
