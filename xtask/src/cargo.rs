@@ -40,7 +40,8 @@ pub(crate) fn run(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-fn line(command: &Command) -> String {
+/// The command line, for people to read.
+pub(crate) fn line(command: &Command) -> String {
     let name = Path::new(command.get_program()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let arguments = command.get_args().map(|argument| {
         let argument = argument.to_string_lossy();

@@ -9,6 +9,7 @@ mod runtime;
 #[path = "../../core/pack/src/runtime_library.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod runtime_library;
+mod swift;
 mod test;
 mod tidy;
 
@@ -24,6 +25,8 @@ cargo xtask COMMAND
   tidy              the house rules that a compiler does not check
   bindings kotlin|swift [FOLDER] [--release]
                     build the library for this machine and write the sources that call it
+  swift             build and test the Swift package; makes a Swift toolchain where there is none
+  swift bench       what a streamed token costs at the border to Swift
   setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
 ";
 
@@ -38,6 +41,8 @@ fn main() -> ExitCode {
         ["check"] => check::run(),
         ["tidy"] => tidy::run(),
         ["bindings", rest @ ..] => bindings::run(rest),
+        ["swift"] => swift::test(),
+        ["swift", "bench"] => swift::bench(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

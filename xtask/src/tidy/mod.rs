@@ -6,6 +6,7 @@ mod crates;
 mod homes;
 mod layers;
 mod source;
+mod swift_docs;
 mod table;
 mod text;
 
@@ -30,6 +31,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(layers::check(&architecture, &files)?);
     findings.extend(homes::check(&architecture, &files)?);
     findings.extend(crates::check(&architecture)?);
+    findings.extend(swift_docs::check(&files));
     for Finding { place, what } in &findings {
         eprintln!("{place}: {what}");
     }
