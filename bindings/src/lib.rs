@@ -5,6 +5,8 @@
 //! stops the loop. Handles may be released twice, from any thread, while a call runs.
 
 mod account;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod android;
 mod engine;
 mod engine_options;
 mod error;

@@ -28,12 +28,13 @@ fn lock() -> MutexGuard<'static, Settings> {
 /// has only one.
 ///
 /// # Errors
-/// `RuntimeLibrary` if there is no such file.
+/// `RuntimeLibrary` if there is no such file. A name without a folder is left to the system's loader.
 #[uniffi::export]
 pub fn set_runtime_library(path: String) -> Result<()> {
     guard(|| {
         let path = PathBuf::from(path);
-        if !path.is_file() {
+        let bare = path.file_name() == Some(path.as_os_str());
+        if !bare && !path.is_file() {
             let reason = format!("ONNX Runtime library {}: there is no such file", path.display());
             return Err(DrafthorseError::RuntimeLibrary(reason));
         }
@@ -46,4 +47,10 @@ pub fn set_runtime_library(path: String) -> Result<()> {
 #[uniffi::export]
 pub fn set_cache_folder(path: String) {
     guard_quiet("set_cache_folder", || lock().cache_folder = Some(Path::new(&path).to_owned()));
+}
+
+/// Both at once, as an Android app's context gives them.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub(crate) fn prepare(cache_folder: PathBuf, runtime_library: PathBuf) {
+    *lock() = Settings { runtime_library: Some(runtime_library), cache_folder: Some(cache_folder) };
 }

@@ -149,6 +149,8 @@ pub(crate) fn model_options(
         context_len_max: files.shape.context_len.unwrap_or(room.context_len),
         context_len: Some(files.shape.context_len.map_or(room.context_len, |own| own.min(room.context_len))),
         cache_bytes_max: options.cache_bytes_max,
+        // An app may write there, and on Android not into the system's.
+        scratch_folder: options.cache_folder.clone().filter(|folder| std::fs::create_dir_all(folder).is_ok()),
         ..ModelOptions::default()
     })
 }

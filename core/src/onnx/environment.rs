@@ -48,14 +48,22 @@ fn found() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
+    if cfg!(target_os = "android") {
+        // Inside the app's package, where only the loader finds it.
+        return Ok(runtime_library::FILE_NAME.into());
+    }
     runtime_library::path().ok_or_else(|| Error::RuntimeLibrary {
         path: runtime_library::FILE_NAME.into(),
         reason: "this user has no cache folder; set DRAFTHORSE_CACHE or ORT_DYLIB_PATH".to_owned(),
     })
 }
 
-/// The file itself, links resolved, so that two names of one library are the same library.
+/// The file itself, links resolved, so that two names of one library are the same library. A name without a folder that
+/// is no file here is left to the system's loader.
 fn existing(path: PathBuf) -> Result<PathBuf> {
+    if path.file_name() == Some(path.as_os_str()) && !path.exists() {
+        return Ok(path);
+    }
     path.canonicalize().map_err(|error| Error::RuntimeLibrary {
         reason: format!("{error}; run `cargo xtask setup`, or set ORT_DYLIB_PATH to the library"),
         path,
