@@ -15,6 +15,7 @@ use crate::{
     Session, Tokenizer,
     conversation::Conversation,
     measure::{self, Kept},
+    onnx::build_info,
     opening::{Room, model_options},
     state::State,
 };
@@ -51,6 +52,8 @@ pub struct SessionOptions {
 /// What was opened.
 #[derive(Clone, Debug)]
 pub struct EngineReport {
+    /// Version and build of ONNX Runtime, as it describes itself.
+    pub runtime: String,
     /// What computes the target.
     pub target: PlacementReport,
     /// What computes the drafter, if there is one.
@@ -112,6 +115,7 @@ impl Engine {
         };
         let conversation = Conversation::open(folder, target.vocab_len())?;
         let report = EngineReport {
+            runtime: build_info().to_owned(),
             context_len: target.context_len_max(),
             cache_bytes: (target.cache_bytes() + drafter.as_ref().map_or(0, Model::cache_bytes)) as u64,
             target: target_report,
@@ -126,6 +130,17 @@ impl Engine {
     /// What was opened, what computes it, and what a pass costs.
     pub fn report(&self) -> &EngineReport {
         &self.0.report
+    }
+
+    /// Times what passes cost just now: the target's over each of `widths` rows (from 1 to 16; others are left out), and
+    /// the drafter's over one. For measuring apart from any generation: nothing that sessions use is changed.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no room for caches; errors of the models.
+    pub fn measure_costs(&self, widths: &[usize]) -> Result<CostProfile> {
+        let mut target = fork(&self.0.target)?;
+        let mut drafter = self.0.drafter.as_ref().map(fork).transpose()?;
+        measure::costs(&mut target, drafter.as_mut().map(|drafter| drafter as &mut dyn Model), widths)
     }
 
     /// The folder: kind, files, sizes, lineage, notes.
@@ -217,7 +232,7 @@ fn costs(
     if let Some(costs) = kept.as_ref().and_then(Kept::read) {
         return Ok(costs);
     }
-    let costs = measure::costs(target, drafter.map(|drafter| drafter as &mut dyn Model))?;
+    let costs = measure::costs(target, drafter.map(|drafter| drafter as &mut dyn Model), &measure::WIDTHS)?;
     if let Some(kept) = kept {
         kept.write(&costs);
     }

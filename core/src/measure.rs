@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CostProfile, Model, Result, TokenId};
 
-/// Rows of the target's passes that are timed; the costs between are interpolated.
-const WIDTHS: [usize; 5] = [1, 2, 4, 8, 16];
+/// Rows of the target's passes that are timed at an opening; the costs between are interpolated.
+pub(crate) const WIDTHS: [usize; 5] = [1, 2, 4, 8, 16];
+
+/// Rows of the widest pass that is timed.
+const WIDTH_MAX: usize = 16;
 
 /// Tokens in the cache while measuring: a conversation under way.
 const CONTEXT_LEN: usize = 64;
@@ -21,19 +24,28 @@ const CONTEXT_LEN: usize = 64;
 const PASSES: usize = 9;
 const TIME_MAX: Duration = Duration::from_millis(1500);
 
-/// Times passes of `target` over each width, and of `drafter` over one token, in turns, so that a disturbance meets
-/// all of them. Both caches are empty afterwards.
+/// Times passes of `target` over each of `widths` rows, and of `drafter` over one token, in turns, so that a disturbance
+/// meets all of them. Both caches are empty afterwards.
 ///
 /// # Errors
 /// Errors of the models.
-pub(crate) fn costs(target: &mut dyn Model, mut drafter: Option<&mut dyn Model>) -> Result<CostProfile> {
+pub(crate) fn costs(
+    target: &mut dyn Model,
+    mut drafter: Option<&mut dyn Model>,
+    widths: &[usize],
+) -> Result<CostProfile> {
     let context = vec![1 as TokenId; CONTEXT_LEN.min(target.context_len_max() / 2)];
     target.prefill(&context)?;
     if let Some(drafter) = &mut drafter {
         drafter.prefill(&context)?;
     }
-    let fits = |width: &usize| target.scores_every_row() && context.len() + width <= target.context_len_max();
-    let widths: Vec<usize> = WIDTHS.into_iter().filter(|width| *width == 1 || fits(width)).collect();
+    let fits = |width: usize| {
+        width == 1
+            || (1..=WIDTH_MAX).contains(&width)
+                && target.scores_every_row()
+                && context.len() + width <= target.context_len_max()
+    };
+    let widths: Vec<usize> = widths.iter().copied().filter(|&width| fits(width)).collect();
     let mut target_ms = vec![Vec::new(); widths.len()];
     let mut drafter_ms = Vec::new();
     let start = Instant::now();
@@ -62,7 +74,7 @@ pub(crate) fn costs(target: &mut dyn Model, mut drafter: Option<&mut dyn Model>)
 
 /// Milliseconds of one pass over `width` tokens.
 fn timed(model: &mut dyn Model, width: usize, context_len: usize) -> Result<f64> {
-    let tokens = [1 as TokenId; 16];
+    let tokens = [1 as TokenId; WIDTH_MAX];
     let start = Instant::now();
     model.score(&tokens[..width])?;
     let time = start.elapsed();

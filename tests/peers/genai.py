@@ -202,6 +202,15 @@ def report(arguments, rates, differences):
           f"| {statistics.median(adaptive) / best:.2f} | |")
 
 
+def command(named):
+    """The `drafthorse` command: the one named, else built from this repository."""
+    if named:
+        return Path(named)
+    subprocess.run(["cargo", "build", "--release", "-p", "drafthorse-cli"], cwd=REPOSITORY, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+    return target / "release" / ("drafthorse.exe" if sys.platform == "win32" else "drafthorse")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pack", nargs="?", default=str(REPOSITORY / "tests/packs/demo"))
@@ -216,11 +225,7 @@ def main():
     if arguments.child:
         run_peer(json.loads(arguments.child))
         return
-    binary = arguments.drafthorse
-    if not binary:
-        subprocess.run(["cargo", "build", "--release", "-p", "drafthorse-cli"], cwd=REPOSITORY, check=True)
-        target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
-        binary = target / "release" / ("drafthorse.exe" if sys.platform == "win32" else "drafthorse")
+    binary = command(arguments.drafthorse)
     python = environment()
     with tempfile.TemporaryDirectory() as scratch:
         rates, differences = measure(arguments, python, binary, scratch)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::bench_arguments::Bench;
 use crate::failure;
 use crate::generation_arguments::GenerationArguments;
 use crate::model_arguments::ModelArguments;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Run prompts with the target alone and with the pair, and compare speed and text.
     Demo(Demo),
+    /// Measure latency on this device, and compare, gate or collect such reports.
+    Bench(Box<Bench>),
     /// Print a completion script for a shell.
     Completions {
         /// The shell to complete for.

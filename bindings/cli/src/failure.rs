@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use drafthorse::Error;
+use drafthorse_bench as bench;
 use drafthorse_pack as pack;
 
 use crate::style::{BAD, STRONG};
@@ -19,10 +20,13 @@ Exit codes:
   3    a folder cannot be used: missing, damaged, unsupported, or not as its digests say
   4    the ONNX Runtime library or an execution provider cannot be used
   5    the prompt does not fit the context, or the cache does not fit the memory budget
+  6    a limit of `bench gate` is broken
   130  ended by Ctrl-C";
 
 /// Exit code where a folder cannot be used.
 pub(crate) const FOLDER: u8 = 3;
+/// Exit code where a report breaks a limit.
+pub(crate) const LIMIT_BROKEN: u8 = 6;
 /// Exit code after Ctrl-C, as shells report it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -55,6 +59,11 @@ impl Failure {
     /// A file named by an argument cannot be read.
     pub(crate) fn file(what: impl Into<String>, place: impl Into<PathBuf>) -> Self {
         Self { place: Some(place.into()), exit_code: 2, ..Self::run(what) }
+    }
+
+    /// Wrong arguments.
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self { exit_code: 2, ..Self::run(what) }
     }
 
     /// Ended by Ctrl-C.
@@ -146,6 +155,18 @@ impl From<pack::Error> for Failure {
             }
             pack::Error::Cancelled => Self::interrupted(),
             _ => Self { exit_code: FOLDER, ..Self::run(text) },
+        }
+    }
+}
+
+impl From<bench::Error> for Failure {
+    fn from(error: bench::Error) -> Self {
+        match error {
+            bench::Error::Runtime(error) => error.into(),
+            bench::Error::Cancelled => Self::interrupted(),
+            bench::Error::Io { path, source } => Self { place: Some(path), ..Self::run(source.to_string()) },
+            bench::Error::Report { path, reason } | bench::Error::Limits { path, reason } => Self::file(reason, path),
+            error => Self::usage(error.to_string()),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod arguments;
 mod assignment;
+mod bench;
+mod bench_arguments;
 mod chat;
 mod comparison;
 mod demo;
@@ -43,6 +45,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Command::Inspect(inspect) => inspect::run(inspect, arguments.json),
         Command::Verify(verify) => verify::run(verify, arguments.json),
         Command::Pack(pack) => pack::run(pack, arguments.json),
+        Command::Bench(bench) => bench::run_command(bench, arguments.json),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "drafthorse", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

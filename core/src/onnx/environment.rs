@@ -40,7 +40,7 @@ pub(super) fn environment(path: Option<&Path>) -> Result<Environment> {
 }
 
 /// Version and build of the loaded library, as it describes itself.
-pub(super) fn build_info() -> &'static str {
+pub(crate) fn build_info() -> &'static str {
     ort::info()
 }
 

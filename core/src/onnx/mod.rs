@@ -22,6 +22,7 @@ mod raw;
 mod session;
 mod signature;
 
+pub(crate) use environment::build_info;
 pub use model::OnnxModel;
 pub use options::{
     CacheLayout, CompiledCache, ModelOptions, NameHints, PlacementReport, Provider, ProviderChoice, Spinning,

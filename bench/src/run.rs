@@ -1,0 +1,319 @@
+//! The method: everything that is compared runs in turns, prompt by prompt, after a warm-up, until the repetitions are
+//! done or the time is up.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use drafthorse::{Content, DraftLength, Drafting, Engine, GenerationOptions, Message, Prompt, Session, SessionOptions};
+use sha2::{Digest, Sha256};
+
+use crate::case::{self, Context};
+use crate::generation::{Generation, Place};
+use crate::load::{self, Opened};
+use crate::machine::Machine;
+use crate::plan::{Decoding, Mode, Plan, ProviderPair};
+use crate::probe::{HostProbe, Sample};
+use crate::prompts::{self, PromptSpec};
+use crate::recorder::Recorder;
+use crate::report::{FORMAT_VERSION, NodeCount, Pack, Pause, Report, Subject};
+use crate::{Error, Result, cool_down, notes, prediction, warm_up};
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is under way.
+    pub step: String,
+    /// Generations done, on this provider.
+    pub done: usize,
+    /// Generations planned, on this provider; the time may be up before.
+    pub planned: usize,
+}
+
+/// Told between steps; `Break` ends the run with `Cancelled`.
+pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
+
+/// Runs the plan and returns the report.
+///
+/// # Errors
+/// `Plan`, `Prompts`, those of the runtime, or `Cancelled`.
+pub fn run(plan: Plan, host: Option<&dyn HostProbe>, on_progress: OnProgress<'_>) -> Result<Report> {
+    let plan = plan.checked()?;
+    let prompts = prompts::of_plan(&plan)?;
+    let started = SystemTime::now();
+    let mut recorder = Recorder::new(host);
+    let mut machine = Machine::read(Path::new("/"), plan.host.as_ref(), plan.device_label.clone());
+    machine.sensors = recorder.probe.describe();
+    let pack = load::describe(&plan)?;
+    let providers: Vec<Option<&ProviderPair>> =
+        if plan.providers.is_empty() { vec![None] } else { plan.providers.iter().map(Some).collect() };
+    let mut lab = Lab { plan: &plan, prompts: &prompts, recorder, on_progress, notes: Vec::new() };
+    let share = plan.budget_s / providers.len() as f64;
+    let mut subjects = Vec::new();
+    for provider in providers {
+        subjects.push(lab.subject(provider, share, &pack)?);
+    }
+    let (notes, duration_s) = (lab.notes, lab.recorder.at_s());
+    let mut report = Report {
+        format_version: FORMAT_VERSION,
+        id: String::new(),
+        program: PROGRAM.to_owned(),
+        started_at: humantime::format_rfc3339_seconds(started).to_string(),
+        duration_s,
+        plan: without_folders(plan),
+        machine,
+        pack,
+        subjects,
+        notes,
+    };
+    report.notes.extend(notes::of(&report));
+    report.id = id(&report);
+    Ok(report)
+}
+
+/// Name and version of this program.
+pub(crate) const PROGRAM: &str = concat!("drafthorse-bench ", env!("CARGO_PKG_VERSION"));
+
+/// A digest of all that the report says.
+pub(crate) fn id(report: &Report) -> String {
+    let digest = Sha256::digest(report.to_json());
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The plan as it may travel.
+pub(crate) fn without_folders(mut plan: Plan) -> Plan {
+    let strip = |path: &mut PathBuf| *path = load::last_name(path).into();
+    strip(&mut plan.pack);
+    [&mut plan.drafter, &mut plan.runtime_library, &mut plan.prompts_file].into_iter().flatten().for_each(strip);
+    plan
+}
+
+/// What a run works with.
+struct Lab<'a> {
+    plan: &'a Plan,
+    prompts: &'a [PromptSpec],
+    recorder: Recorder<'a>,
+    on_progress: OnProgress<'a>,
+    notes: Vec<String>,
+}
+
+/// What one provider's generations left behind.
+#[derive(Default)]
+struct Records {
+    generations: Vec<Generation>,
+    samples: Vec<Sample>,
+    pauses: Vec<Pause>,
+}
+
+impl Lab<'_> {
+    /// Everything on one provider, within `budget_s` seconds as far as whole prompts allow.
+    fn subject(&mut self, provider: Option<&ProviderPair>, budget_s: f64, pack: &Pack) -> Result<Subject> {
+        let begin = Instant::now();
+        let name = provider.map_or("the pack's provider", |pair| pair.target.as_str()).to_owned();
+        self.tell(&format!("opening on {name}, cold and warm"), 0, 0)?;
+        let Opened { engine, load, memory } = load::open(self.plan, provider)?;
+        let costs = warm_up::costs(&engine, &mut |sweep| {
+            self.tell(&format!("warming up: sweep {} over the cost curve", sweep + 1), 0, 0)
+        })?;
+        let modes = self.modes(&engine);
+        let records = self.records(&engine, &modes, begin, budget_s)?;
+        let Records { mut generations, samples, pauses } = records;
+        case::mark_outliers(&mut generations);
+        let context = Context { parameter_ratio: pack.parameter_ratio.value().copied(), seed: self.plan.seed };
+        let cases = case::cases(&generations, context);
+        if !self.plan.keep_rounds {
+            generations.iter_mut().for_each(|generation| generation.detail = None);
+        }
+        let report = engine.report();
+        let nodes = |model: &str, placement: &drafthorse::PlacementReport| -> Vec<NodeCount> {
+            let count = |(provider, nodes): &(String, usize)| NodeCount {
+                model: model.to_owned(),
+                provider: provider.clone(),
+                nodes: *nodes,
+            };
+            placement.nodes.iter().map(count).collect()
+        };
+        let refused = |model: &str, placement: &drafthorse::PlacementReport| -> Vec<String> {
+            placement.refused.iter().map(|(provider, reason)| format!("{model} on {provider}: {reason}")).collect()
+        };
+        let drafter = report.drafter.as_ref();
+        Ok(Subject {
+            engine: concat!("drafthorse ", env!("CARGO_PKG_VERSION")).to_owned(),
+            runtime: report.runtime.clone(),
+            provider: report.target.provider.to_string(),
+            drafter_provider: drafter.map(|placement| placement.provider.to_string()),
+            refused: [refused("target", &report.target), drafter.map_or_else(Vec::new, |d| refused("drafter", d))]
+                .concat(),
+            nodes: [nodes("target", &report.target), drafter.map_or_else(Vec::new, |d| nodes("drafter", d))].concat(),
+            threads: self.plan.threads,
+            load: Some(load),
+            memory: Some(memory),
+            predictions: prediction::predictions(&costs, &cases, self.plan.draft_len),
+            costs: Some(costs),
+            cases,
+            generations,
+            samples,
+            pauses,
+        })
+    }
+
+    /// The modes asked for that the pack can do.
+    fn modes(&mut self, engine: &Engine) -> Vec<Mode> {
+        let has_drafter = engine.report().drafter.is_some();
+        let needs_one = |mode: &Mode| matches!(mode, Mode::Drafter | Mode::Both);
+        let (left_out, modes): (Vec<Mode>, Vec<Mode>) =
+            self.plan.modes.iter().partition(|mode| needs_one(mode) && !has_drafter);
+        if !left_out.is_empty() {
+            let names: Vec<&str> = left_out.iter().map(|mode| mode.name()).collect();
+            let reason = engine.report().drafter_missing.as_deref().unwrap_or("the folder has no drafter model");
+            self.notes.push(format!("not measured: {}: {reason}", names.join(", ")));
+        }
+        modes
+    }
+
+    fn records(&mut self, engine: &Engine, modes: &[Mode], begin: Instant, budget_s: f64) -> Result<Records> {
+        let sessions = modes
+            .iter()
+            .map(|&mode| Ok((mode, engine.session(&session_options(mode, engine))?)))
+            .collect::<Result<BTreeMap<Mode, Session>>>()?;
+        let mut turns: Vec<(Decoding, Mode)> =
+            self.plan.decodings.iter().flat_map(|&decoding| modes.iter().map(move |&mode| (decoding, mode))).collect();
+        let blocks = self.plan.repetitions * self.prompts.len();
+        let mut records = Records::default();
+        let start_c = self.sample().temperature_c;
+        self.unmeasured(&sessions)?;
+        for block in 0..blocks {
+            if block > 0 && begin.elapsed().as_secs_f64() > budget_s {
+                self.notes.push(format!(
+                    "the time was up ({budget_s:.0} s) after {block} of {blocks} prompts, repetitions counted"
+                ));
+                break;
+            }
+            let (repetition, prompt) = (block / self.prompts.len(), block % self.prompts.len());
+            let since = self.recorder.since();
+            records.pauses.extend(cool_down::wait(&mut self.recorder.probe, start_c, self.plan.cool_down, since));
+            self.tell(
+                &format!("repetition {} of {}, {}", repetition + 1, self.plan.repetitions, self.prompts[prompt].task),
+                block * turns.len(),
+                blocks * turns.len(),
+            )?;
+            for &(decoding, mode) in &turns {
+                self.converse(&sessions[&mode], prompt, repetition, decoding, mode, &mut records)?;
+            }
+            // A, B, C, then C, B, A: what grows slower or faster over time favours neither end.
+            turns.reverse();
+        }
+        records.samples.push(self.sample());
+        Ok(records)
+    }
+
+    /// One short answer of every session, so that none of them meets the first prompt with untouched buffers.
+    fn unmeasured(&mut self, sessions: &BTreeMap<Mode, Session>) -> Result<()> {
+        for (&mode, session) in sessions {
+            self.tell(&format!("warming up: {}", mode.name()), 0, 0)?;
+            let options = GenerationOptions {
+                max_tokens: Some(self.plan.max_tokens.min(32)),
+                ..self.options(Decoding::Greedy, mode, 0)
+            };
+            for event in session.generate(Prompt::Text("Once upon a time"), &options)? {
+                event?;
+            }
+            session.reset()?;
+        }
+        Ok(())
+    }
+
+    /// All turns of one prompt.
+    fn converse(
+        &mut self,
+        session: &Session,
+        prompt: usize,
+        repetition: usize,
+        decoding: Decoding,
+        mode: Mode,
+        records: &mut Records,
+    ) -> Result<()> {
+        session.reset()?;
+        let spec = &self.prompts[prompt];
+        let options = self.options(decoding, mode, (prompt * self.plan.repetitions + repetition) as u64);
+        let mut messages: Vec<Message> = Vec::new();
+        for turn in 0..spec.turns.len().max(1) {
+            let place = Place { prompt, turn, task: &spec.task, repetition, decoding, mode };
+            let mut take = |prompt: Prompt<'_>| self.recorder.take(session, prompt, &options, &place);
+            let taken = match &spec.text {
+                Some(text) => take(Prompt::Text(text))?,
+                None => {
+                    messages.push(Message::new("user", spec.turns[turn].clone()));
+                    match take(Prompt::Messages { messages: &messages, tools: &[] }) {
+                        // A folder without a chat template takes the turns as plain text.
+                        Err(Error::Runtime(drafthorse::Error::ChatTemplate { .. })) => {
+                            take(Prompt::Text(&plain_text(&messages)))?
+                        }
+                        // The conversation has outgrown the context: what was measured so far stands.
+                        Err(Error::Runtime(drafthorse::Error::ContextFull { .. })) if turn > 0 => break,
+                        other => other?,
+                    }
+                }
+            };
+            records.samples.push(taken.before);
+            records.generations.push(taken.generation);
+            messages.push(Message::new("assistant", taken.text));
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Sample {
+        let at_s = self.recorder.at_s();
+        self.recorder.probe.sample(at_s)
+    }
+
+    fn options(&self, decoding: Decoding, mode: Mode, number: u64) -> GenerationOptions {
+        let draft_length = match mode {
+            Mode::Plain => DraftLength::Fixed(0),
+            Mode::Adaptive => DraftLength::Adaptive(self.plan.draft_len_max),
+            _ => DraftLength::Fixed(self.plan.draft_len),
+        };
+        GenerationOptions {
+            max_tokens: Some(self.plan.max_tokens),
+            temperature: Some(decoding.temperature()),
+            // What the pack would add to the choice of tokens is left out, so that packs are measured alike.
+            top_k: Some(0),
+            top_p: Some(1.0),
+            min_p: Some(0.0),
+            repetition_penalty: Some(1.0),
+            seed: Some(self.plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number)),
+            // Without a draft there is nothing to be lenient about.
+            verification: decoding.verification().filter(|_| mode != Mode::Plain),
+            draft_length: Some(draft_length),
+            ..GenerationOptions::default()
+        }
+    }
+
+    fn tell(&mut self, step: &str, done: usize, planned: usize) -> Result<()> {
+        match (self.on_progress)(&Progress { step: step.to_owned(), done, planned }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    }
+}
+
+fn session_options(mode: Mode, engine: &Engine) -> SessionOptions {
+    let drafting = match mode {
+        Mode::Plain => Drafting::None,
+        Mode::Drafter => Drafting::Model,
+        Mode::Lookup => Drafting::Lookup,
+        Mode::Both => Drafting::Both,
+        Mode::Adaptive if engine.report().drafter.is_some() => Drafting::Both,
+        Mode::Adaptive => Drafting::Lookup,
+    };
+    SessionOptions { drafting, ..SessionOptions::default() }
+}
+
+fn plain_text(messages: &[Message]) -> String {
+    let text = |message: &Message| match &message.content {
+        Some(Content::Text(text)) => text.clone(),
+        _ => String::new(),
+    };
+    messages.iter().map(text).collect::<Vec<_>>().join("\n\n")
+}
