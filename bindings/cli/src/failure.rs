@@ -164,6 +164,9 @@ impl From<bench::Error> for Failure {
         match error {
             bench::Error::Runtime(error) => error.into(),
             bench::Error::Cancelled => Self::interrupted(),
+            bench::Error::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+                Self::file(source.to_string(), path)
+            }
             bench::Error::Io { path, source } => Self { place: Some(path), ..Self::run(source.to_string()) },
             bench::Error::Report { path, reason } | bench::Error::Limits { path, reason } => Self::file(reason, path),
             error => Self::usage(error.to_string()),
