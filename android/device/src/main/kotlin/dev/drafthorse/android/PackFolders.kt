@@ -1,0 +1,30 @@
+package dev.drafthorse.android
+
+import android.content.Context
+import dev.drafthorse.DrafthorseException
+import java.io.File
+import kotlinx.coroutines.CoroutineDispatcher
+import kotlinx.coroutines.withContext
+
+/** Finds the folder of a pack, unpacking assets where need be. */
+internal class PackFolders(private val context: Context) {
+    suspend fun folder(source: PackSource, dispatcher: CoroutineDispatcher): File = when (source) {
+        is PackSource.Folder -> source.folder
+        is PackSource.AppStorage -> below(context.filesDir, source.path)
+        is PackSource.Assets -> withContext(dispatcher) {
+            val tree = AssetTree.of(context.assets)
+            Unpacking(tree, File(context.noBackupFilesDir, "drafthorse/packs")).unpack(source.path, appVersion())
+        }
+    }
+
+    /** Changes with every installation, so that an update brings its own pack. */
+    private fun appVersion(): String =
+        context.packageManager.getPackageInfo(context.packageName, 0).lastUpdateTime.toString()
+}
+
+/** [path] below [root]. */
+internal fun below(root: File, path: String): File {
+    val folder = File(root, path).canonicalFile
+    if (folder.startsWith(root.canonicalFile)) return folder
+    throw DrafthorseException.InvalidOptions("option pack: $path leads out of the app's storage")
+}

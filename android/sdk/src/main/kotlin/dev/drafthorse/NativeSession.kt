@@ -1,0 +1,79 @@
+package dev.drafthorse
+
+import dev.drafthorse.ffi.Generation
+import dev.drafthorse.ffi.Session as FfiSession
+import kotlinx.coroutines.CoroutineDispatcher
+import kotlinx.coroutines.CoroutineStart
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.awaitCancellation
+import kotlinx.coroutines.channels.SendChannel
+import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.buffer
+import kotlinx.coroutines.flow.channelFlow
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.withContext
+
+/** A session of the native engine. Events are pulled one by one, so a collector that waits stops the loop. */
+internal class NativeSession(
+    internal val native: FfiSession,
+    private val dispatcher: CoroutineDispatcher,
+    private val activity: Activity,
+) : Session {
+    private val lock = Any()
+
+    /** What [cancel] reaches. Guarded by [lock], so that it is never one that has been freed. */
+    private var running: Generation? = null
+
+    @Volatile
+    private var closed = false
+
+    override fun generate(prompt: Prompt, options: GenerationOptions): Flow<GenerationEvent> = channelFlow {
+        // Started and released within one block: a cancellation on the way can lose neither.
+        withContext(dispatcher) {
+            val generation = translated { native.generate(prompt.toNative(), options.toNative()) }
+            synchronized(lock) { running = generation }
+            activity.began()
+            try {
+                pump(generation, channel)
+            } finally {
+                // The session is free from its last event on: the next generation may have begun.
+                synchronized(lock) { if (running === generation) running = null }
+                generation.release()
+                generation.close()
+                activity.ended()
+            }
+        }
+    }.buffer(Session.EVENTS_BUFFERED)
+
+    override fun cancel() {
+        synchronized(lock) { running?.cancel() }
+    }
+
+    override suspend fun rewind(tokenCount: Long): Unit =
+        blocking(dispatcher) { native.rewind(tokenCount.toNative("tokenCount")) }
+
+    override suspend fun tokens(): List<Int> = blocking(dispatcher) { native.tokens().map { it.toInt() } }
+
+    override fun close() {
+        closed = true
+        native.release()
+    }
+
+    private suspend fun pump(generation: Generation, events: SendChannel<GenerationEvent>) = coroutineScope {
+        // Runs on whichever thread cancels: the one of this coroutine sits in a forward pass.
+        val watch = launch(Dispatchers.Unconfined, CoroutineStart.UNDISPATCHED) {
+            try {
+                awaitCancellation()
+            } finally {
+                generation.cancel()
+            }
+        }
+        while (true) {
+            val event = translated { generation.next() }?.toPublic() ?: break
+            if (closed || activity.state.value == EngineState.CLOSED) throw DrafthorseException.Closed("the session was closed while it generated")
+            events.send(event)
+        }
+        watch.cancel()
+    }
+}
