@@ -29,20 +29,12 @@ internal class NativeSession(
     private var closed = false
 
     override fun generate(prompt: Prompt, options: GenerationOptions): Flow<GenerationEvent> = channelFlow {
-        // Started and released within one block: a cancellation on the way can lose neither.
-        withContext(dispatcher) {
-            val generation = translated { native.generate(prompt.toNative(), options.toNative()) }
-            synchronized(lock) { running = generation }
-            activity.began()
-            try {
-                pump(generation, channel)
-            } finally {
-                // The session is free from its last event on: the next generation may have begun.
-                synchronized(lock) { if (running === generation) running = null }
-                generation.release()
-                generation.close()
-                activity.ended()
-            }
+        try {
+            // Started and released within one block: a cancellation on the way can lose neither.
+            withContext(dispatcher) { run(prompt, options, channel) }
+        } catch (error: DrafthorseException) {
+            // Closed with it rather than failed by it: what was generated before is delivered first.
+            close(error)
         }
     }.buffer(Session.EVENTS_BUFFERED)
 
@@ -58,6 +50,21 @@ internal class NativeSession(
     override fun close() {
         closed = true
         native.release()
+    }
+
+    private suspend fun run(prompt: Prompt, options: GenerationOptions, events: SendChannel<GenerationEvent>) {
+        val generation = translated { native.generate(prompt.toNative(), options.toNative()) }
+        synchronized(lock) { running = generation }
+        activity.began()
+        try {
+            pump(generation, events)
+        } finally {
+            // The session is free from its last event on: the next generation may have begun.
+            synchronized(lock) { if (running === generation) running = null }
+            generation.release()
+            generation.close()
+            activity.ended()
+        }
     }
 
     private suspend fun pump(generation: Generation, events: SendChannel<GenerationEvent>) = coroutineScope {

@@ -15,7 +15,7 @@ public interface Session : AutoCloseable {
      * Generates what follows [prompt].
      *
      * The flow is cold: each collector starts a generation of its own. It ends with [GenerationEvent.Finished], or throws
-     * a [DrafthorseException].
+     * a [DrafthorseException] after the events that came before the error.
      *
      * Cancelling the collector stops the native run within one forward pass, during prefill too, and the collector ends
      * when the session is idle. A slow collector stops the loop: at most [EVENTS_BUFFERED] events wait for it.

@@ -20,8 +20,8 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 
 class CancelTest {
-    private val asked = GenerationOptions(maxTokens = 48, draftLength = DraftLength.Fixed(4))
-    private val again = asked.copy(maxTokens = 12)
+    private val asked = GenerationOptions(maxTokens = 32, draftLength = DraftLength.Fixed(4))
+    private val again = asked.copy(maxTokens = 6)
 
     /** Half of the moments are places among the events, half are times: the latter also fall within a forward pass. */
     @Test
@@ -36,16 +36,16 @@ class CancelTest {
         var inPrefill = 0
         var inDecode = 0
         repeat(200) { attempt ->
-            session.reset()
-            val seen = when (attempt % 2) {
+            // Every other pair begins with a prefill; the rest finds the prompt in the cache and begins to decode.
+            if (attempt % 4 < 2) session.reset()
+            val rounds = when (attempt % 2) {
                 0 -> cancelledAfter(session, events = random.nextInt(whole.size))
                 else -> cancelledAt(session, ns = random.nextLong(wholeNs))
             }
-            if (seen == 0) inPrefill++ else inDecode++
+            if (rounds == 0) inPrefill++ else inDecode++
             // Not busy: the collector returned when the session was idle.
-            val kept = session.tokens().size
-            assertTrue(kept <= Demo.engine.report.contextLength)
-            if (attempt % 8 == 0) assertEquals(right, session.events(Demo.longPrompt, again).text, "attempt $attempt")
+            session.tokens()
+            assertEquals(right, session.events(Demo.longPrompt, again).text, "attempt $attempt")
         }
         assertTrue(inPrefill >= 5 && inDecode >= 50, "$inPrefill in prefill, $inDecode in decode")
     }

@@ -65,18 +65,27 @@ class ConcurrencyTest {
     }
 
     @Test
-    fun `closing in flight does not wait for a collector that sleeps`() = runBlocking(Dispatchers.Default) {
+    fun `closing in flight waits for no collector, and what was generated is still delivered`() = runBlocking(Dispatchers.Default) {
         val session = Demo.engine.session()
-        val asleep = CompletableDeferred<Unit>()
-        val collector = launch {
-            session.generate("Once upon a time", endless).collect {
-                asleep.complete(Unit)
-                delay(Long.MAX_VALUE)
-            }
+        val (asleep, awake) = List(2) { CompletableDeferred<Unit>() }
+        val seen = mutableListOf<GenerationEvent>()
+        val outcome = async {
+            runCatching {
+                session.generate("Once upon a time", endless).collect {
+                    seen += it
+                    asleep.complete(Unit)
+                    awake.await()
+                }
+            }.exceptionOrNull()
         }
         asleep.await()
+        // Time for the loop to fill the buffer.
+        delay(200)
         session.close()
-        collector.cancelAndJoin()
+        awake.complete(Unit)
+        val error = outcome.await()
+        assertTrue(error is DrafthorseException.Closed, "$error")
+        assertTrue(seen.size > 1, "$seen")
     }
 
     private suspend fun assertClosedInFlight(session: Session, attempt: Int, close: () -> Unit) = runBlocking(Dispatchers.Default) {

@@ -18,7 +18,7 @@ internal object Demo {
     val engine: Engine by lazy { runBlocking { Engine.open(folder.path, options) } }
 
     /** A prompt whose prefill takes two steps. */
-    val longPrompt = "Once upon a time there was a little girl named Lily who lived in a big house. ".repeat(18)
+    val longPrompt = "Once upon a time there was a little girl named Lily who lived in a big house. ".repeat(14)
 
     /** A copy of the pack's files, for a test to spoil. */
     fun copy(to: File): File = to.also { folder.copyRecursively(it, overwrite = true) }

@@ -3,6 +3,7 @@ package dev.drafthorse
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
+import java.nio.file.Files
 import java.nio.file.Path
 import kotlin.reflect.KClass
 import kotlinx.coroutines.flow.collect
@@ -61,15 +62,15 @@ class ErrorsTest {
         assertFails<DrafthorseException.Unsupported>("999") { open(pack, unchecked) }
         Demo.copy(pack)
 
-        // A folder in a file's place is found, and cannot be read.
-        File(pack, "tokenizer.json").run { delete() && mkdir() }
+        // A link to itself is there, and cannot be read.
+        File(pack, "tokenizer.json").run { delete() && Files.createSymbolicLink(toPath(), toPath().fileName) != null }
         assertFails<DrafthorseException.Io>("tokenizer.json") { open(pack, unchecked) }
         File(pack, "tokenizer.json").delete()
         Demo.copy(pack)
     }
 
     private fun engines() {
-        assertFails<DrafthorseException.OutOfMemoryBudget>("1000 ") {
+        assertFails<DrafthorseException.OutOfMemoryBudget>("allows 1000") {
             open(Demo.folder, Demo.options.copy(contextLength = 512, cacheBytesMax = 1000))
         }
         assertFails<DrafthorseException.ProviderUnavailable>("coreml") {
@@ -103,6 +104,8 @@ class ErrorsTest {
         assertFails<DrafthorseException.Closed> { run() }
         assertFails<DrafthorseException.Closed> { session.tokens() }
 
+        // Without a manifest nothing says how long the template should be.
+        File(pack, "drafthorse.json").delete()
         File(pack, "chat_template.jinja").writeText("{{ raise_exception('no system prompt here') }}")
         assertFails<DrafthorseException.ChatTemplate>("no system prompt here") {
             Engine.open(pack.path, unchecked).use { it.session().respond(listOf(Message.user("x"))) }

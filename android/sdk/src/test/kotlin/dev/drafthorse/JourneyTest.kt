@@ -96,8 +96,10 @@ class JourneyTest {
     fun `states tell when something runs`() = runBlocking {
         Engine.open(Demo.folder.path, Demo.options).use { engine ->
             val seen = mutableListOf<EngineState>()
-            engine.session().generate("Once upon a time", GenerationOptions(maxTokens = 4)).collect { seen += engine.state.value }
-            assertTrue(EngineState.GENERATING in seen)
+            // More events than are buffered: at the first one the loop cannot have ended.
+            val options = GenerationOptions(minTokens = 40, maxTokens = 40, draftLength = DraftLength.Fixed(0))
+            engine.session().generate("Once upon a time", options).collect { seen += engine.state.value }
+            assertEquals(EngineState.GENERATING, seen.first())
             assertEquals(EngineState.READY, engine.state.value)
         }
     }

@@ -46,7 +46,7 @@ public object AndroidEngine {
 
     private fun complete(context: Context, folder: File, options: EngineOptions) = options.copy(
         cacheBytesMax = options.cacheBytesMax ?: MemoryBudget.cacheBytesMax(context, folder),
-        runtimeLibrary = options.runtimeLibrary ?: NativeLibraries.runtimeLibrary(context.applicationInfo),
+        runtimeLibrary = options.runtimeLibrary ?: NativeLibraries.runtimeLibrary(context.applicationInfo.nativeLibraryDir),
         cacheFolder = options.cacheFolder ?: File(context.cacheDir, "drafthorse").path,
     )
 }

@@ -11,7 +11,7 @@ public object MemoryBudget {
      * pack in [folder].
      */
     public fun cacheBytesMax(context: Context, folder: File): Long {
-        val manager = context.getSystemService(ActivityManager::class.java)
+        val manager = checkNotNull(context.getSystemService(ActivityManager::class.java)) { "every Android has one" }
         val memory = ActivityManager.MemoryInfo().also(manager::getMemoryInfo)
         return cacheBytesMax(
             availableBytes = memory.availMem,

@@ -1,6 +1,5 @@
 package dev.drafthorse.android
 
-import android.content.pm.ApplicationInfo
 import java.io.File
 
 /** Where the app's native libraries are. */
@@ -13,10 +12,10 @@ internal object NativeLibraries {
 
     /**
      * ONNX Runtime's library: its path where the installer unpacked the app's libraries, else its name, which the
-     * loader finds inside the APK.
+     * loader finds inside the APK. [folder] is `ApplicationInfo.nativeLibraryDir`.
      */
-    fun runtimeLibrary(application: ApplicationInfo): String {
-        val unpacked = File(application.nativeLibraryDir.orEmpty(), RUNTIME)
+    fun runtimeLibrary(folder: String?): String {
+        val unpacked = File(folder.orEmpty(), RUNTIME)
         return if (unpacked.isFile) unpacked.path else RUNTIME
     }
 }

@@ -1,7 +1,6 @@
 package dev.drafthorse.android
 
 import android.content.ComponentCallbacks2
-import android.content.pm.ApplicationInfo
 import dev.drafthorse.ExecutionProvider
 import dev.drafthorse.ExecutionProvider.CPU
 import dev.drafthorse.ExecutionProvider.NNAPI
@@ -67,9 +66,9 @@ class DeviceRulesTest {
 
     @Test
     fun `the runtime library is a path where there is one, else a name for the loader`(@TempDir folder: Path) {
-        val application = ApplicationInfo().apply { nativeLibraryDir = folder.toString() }
-        assertEquals("libonnxruntime.so", NativeLibraries.runtimeLibrary(application))
+        assertEquals("libonnxruntime.so", NativeLibraries.runtimeLibrary(folder.toString()))
+        assertEquals("libonnxruntime.so", NativeLibraries.runtimeLibrary(null))
         val library = File(folder.toFile(), "libonnxruntime.so").apply { writeText("") }
-        assertEquals(library.path, NativeLibraries.runtimeLibrary(application))
+        assertEquals(library.path, NativeLibraries.runtimeLibrary(folder.toString()))
     }
 }

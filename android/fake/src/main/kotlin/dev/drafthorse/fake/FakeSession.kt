@@ -10,11 +10,11 @@ import dev.drafthorse.SessionOptions
 import dev.drafthorse.StopReason
 import dev.drafthorse.Token
 import java.util.concurrent.atomic.AtomicBoolean
+import kotlinx.coroutines.channels.SendChannel
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.Flow
-import kotlinx.coroutines.flow.FlowCollector
 import kotlinx.coroutines.flow.buffer
-import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.flow.channelFlow
 
 /** A conversation of a [FakeLanguageModel]. Every chunk is a token; their ids count up from 0. */
 internal class FakeSession(private val model: FakeLanguageModel, private val options: SessionOptions) : Session {
@@ -27,15 +27,12 @@ internal class FakeSession(private val model: FakeLanguageModel, private val opt
     @Volatile
     private var cancelled = false
 
-    override fun generate(prompt: Prompt, options: GenerationOptions): Flow<GenerationEvent> = flow {
-        holding {
-            cancelled = false
-            model.began()
-            try {
-                run(FakeRequest(prompt, options, this@FakeSession.options))
-            } finally {
-                model.ended()
-            }
+    override fun generate(prompt: Prompt, options: GenerationOptions): Flow<GenerationEvent> = channelFlow {
+        try {
+            holding { run(FakeRequest(prompt, options, this@FakeSession.options), channel) }
+        } catch (error: DrafthorseException) {
+            // As the real one does: what came before the error is delivered first.
+            close(error)
         }
     }.buffer(Session.EVENTS_BUFFERED)
 
@@ -54,29 +51,39 @@ internal class FakeSession(private val model: FakeLanguageModel, private val opt
         model.forget(this)
     }
 
-    private suspend fun FlowCollector<GenerationEvent>.run(request: FakeRequest) {
+    private suspend fun run(request: FakeRequest, events: SendChannel<GenerationEvent>) {
+        cancelled = false
+        model.began()
+        try {
+            events.send(GenerationEvent.Finished(answer(request, events)))
+        } finally {
+            model.ended()
+        }
+    }
+
+    private suspend fun answer(request: FakeRequest, events: SendChannel<GenerationEvent>): Account {
         val answer = model.answer(request)
-        emit(GenerationEvent.Prefill(done = 1, total = 1))
+        events.send(GenerationEvent.Prefill(done = 1, total = 1))
         var text = ""
         var count = 0
         for (chunk in answer.chunks) {
             delay(answer.chunkDelayMs)
             if (closed) throw DrafthorseException.Closed("the session was closed while it generated")
-            if (cancelled) return emit(finished(StopReason.CANCELLED, count))
+            if (cancelled) return account(StopReason.CANCELLED, count)
             val stop = request.options.stop.map { (text + chunk).indexOf(it) }.filter { it >= 0 }.minOrNull()
             val shown = if (stop == null) chunk else (text + chunk).substring(text.length.coerceAtMost(stop), stop)
             text += shown
-            emit(GenerationEvent.Tokens(shown, listOf(Token(id = count, drafted = false, textEnd = shown.length))))
+            events.send(GenerationEvent.Tokens(shown, listOf(Token(id = count, drafted = false, textEnd = shown.length))))
             confirmed += count++
-            if (stop != null) return emit(finished(StopReason.STOP_SEQUENCE, count))
-            if (count == request.options.maxTokens) return emit(finished(StopReason.MAX_TOKENS, count))
+            if (stop != null) return account(StopReason.STOP_SEQUENCE, count)
+            if (count == request.options.maxTokens) return account(StopReason.MAX_TOKENS, count)
         }
         answer.failure?.let { throw it }
-        emit(finished(StopReason.STOP_TOKEN, count))
+        return account(StopReason.STOP_TOKEN, count)
     }
 
-    private fun finished(reason: StopReason, tokens: Int) =
-        GenerationEvent.Finished(Account(reason, promptTokens = 1, tokens = tokens.toLong(), rounds = tokens.toLong()))
+    private fun account(reason: StopReason, tokens: Int) =
+        Account(reason, promptTokens = 1, tokens = tokens.toLong(), rounds = tokens.toLong())
 
     private inline fun <T> holding(action: () -> T): T {
         if (closed) throw DrafthorseException.Closed("the session is closed")
