@@ -5,6 +5,7 @@ mod bindings;
 mod cargo;
 mod check;
 mod demo;
+mod kotlin;
 mod runtime;
 #[path = "../../core/pack/src/runtime_library.rs"]
 #[allow(dead_code, unreachable_pub)]
@@ -25,6 +26,8 @@ cargo xtask COMMAND
   tidy              the house rules that a compiler does not check
   bindings kotlin|swift [FOLDER] [--release]
                     build the library for this machine and write the sources that call it
+  kotlin [GOALS]    build and test the Kotlin library on this machine's JVM; GOALS are Maven's
+  kotlin bench      what a streamed token costs at the border to Kotlin
   swift             build and test the Swift package; makes a Swift toolchain where there is none
   swift bench       what a streamed token costs at the border to Swift
   setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
         ["check"] => check::run(),
         ["tidy"] => tidy::run(),
         ["bindings", rest @ ..] => bindings::run(rest),
+        ["kotlin", "bench"] => kotlin::bench(),
+        ["kotlin", goals @ ..] => kotlin::test(goals),
         ["swift"] => swift::test(),
         ["swift", "bench"] => swift::bench(),
         [] | ["help" | "--help" | "-h"] => {

@@ -7,7 +7,7 @@ suspend fun main() {
             when (event) {
                 is GenerationEvent.Prefill -> Unit
                 is GenerationEvent.Tokens -> print(event.text)
-                is GenerationEvent.Finished -> println("\n${event.account}")
+                is GenerationEvent.Finished -> println("\n${event.account.decodeTokensPerSecond} tokens/s")
             }
         }
     }

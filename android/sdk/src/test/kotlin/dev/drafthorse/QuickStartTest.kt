@@ -31,7 +31,7 @@ class QuickStartTest {
         }
         val lines = printed.toString().trimEnd().lines()
         assertTrue(lines.size >= 2 && lines.first().length > 20, "$lines")
-        assertTrue("acceptanceRate=" in lines.last(), lines.last())
+        assertTrue(lines.last().endsWith(" tokens/s"), lines.last())
     }
 
     private suspend fun main() {

@@ -1,0 +1,80 @@
+//! `cargo xtask kotlin`: the Kotlin library on this machine's JVM, against the real Rust library and the demo pack.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::{bindings, cargo, runtime};
+
+/// Compiles and tests all of `android/` that needs neither Gradle nor a device; `goals` are Maven's, `test` if there
+/// are none.
+///
+/// # Errors
+/// If Java or Maven is missing, something does not build, or a test fails.
+pub(crate) fn test(goals: &[&str]) -> Result<()> {
+    maven(if goals.is_empty() { &["test"] } else { goals }, false)
+}
+
+/// The same if Java and Maven are there, and says so if not.
+///
+/// # Errors
+/// As [`test`], but for missing tools.
+pub(crate) fn test_if_present() -> Result<()> {
+    match missing() {
+        None => test(&[]),
+        Some(tool) => {
+            eprintln!("SKIPPED: the Kotlin tests; there is no {tool} here. `cargo xtask kotlin` says what they need.");
+            Ok(())
+        }
+    }
+}
+
+/// Measures what a streamed token costs at the border, with an optimised library.
+///
+/// # Errors
+/// As [`test`].
+pub(crate) fn bench() -> Result<()> {
+    maven(&["test", "--projects", "ffi,sdk", "-Dtest=BorderCost", "-Dsurefire.failIfNoSpecifiedTests=false"], true)
+}
+
+/// Builds the library and the command, writes the Kotlin that calls the library, and runs Maven over `android/`.
+fn maven(goals: &[&str], release: bool) -> Result<()> {
+    if let Some(tool) = missing() {
+        bail!(
+            "there is no {tool} here; the Kotlin library needs Java 17 and Maven (Debian: openjdk-17-jdk-headless, maven)"
+        );
+    }
+    let runtime_library = runtime::place_for_host()?;
+    let written = bindings::write("kotlin", None, release)?;
+    // A test compares its text with the command's.
+    let mut command = cargo::command(&["build", "--package", "drafthorse-cli"]);
+    if release {
+        command.arg("--release");
+    }
+    cargo::run(command)?;
+
+    let mut maven = Command::new("mvn");
+    maven.current_dir(cargo::workspace().join("android"));
+    maven.args(["--batch-mode", "--no-transfer-progress", "--quiet"]);
+    maven.arg(property("drafthorse.generated", &written.sources));
+    maven.arg(property("drafthorse.library", &written.libraries));
+    maven.arg(property("drafthorse.command", &written.libraries.join("drafthorse")));
+    maven.env("ORT_DYLIB_PATH", runtime_library);
+    maven.args(goals);
+    cargo::run(maven)
+}
+
+/// The tool that is missing, if one is.
+fn missing() -> Option<&'static str> {
+    let answers = |tool: &str, flag: &str| {
+        let mut command = Command::new(tool);
+        command.arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    let tools = [("javac", "-version"), ("mvn", "--version")];
+    tools.into_iter().find(|(tool, flag)| !answers(tool, flag)).map(|(tool, _)| tool)
+}
+
+fn property(name: &str, path: &Path) -> String {
+    format!("-D{name}={}", path.display())
+}
