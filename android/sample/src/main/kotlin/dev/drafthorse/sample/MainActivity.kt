@@ -16,6 +16,8 @@ import androidx.lifecycle.viewModelScope
 import dev.drafthorse.android.AndroidEngine
 import dev.drafthorse.android.MemoryAdvice
 import dev.drafthorse.android.PackSource
+import dev.drafthorse.sample.chat.ChatModel
+import dev.drafthorse.sample.chat.ChatScreen
 
 /** Shows [ChatScreen] over the demo pack, which travels in the app's assets. */
 class MainActivity : ComponentActivity() {

@@ -1,4 +1,4 @@
-package dev.drafthorse.sample
+package dev.drafthorse.sample.chat
 
 import dev.drafthorse.Account
 import dev.drafthorse.DrafthorseException

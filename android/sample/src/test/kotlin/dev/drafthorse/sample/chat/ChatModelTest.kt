@@ -1,4 +1,4 @@
-package dev.drafthorse.sample
+package dev.drafthorse.sample.chat
 
 import dev.drafthorse.DrafthorseException
 import dev.drafthorse.Message

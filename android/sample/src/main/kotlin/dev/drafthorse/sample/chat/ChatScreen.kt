@@ -1,4 +1,4 @@
-package dev.drafthorse.sample
+package dev.drafthorse.sample.chat
 
 import androidx.compose.foundation.layout.Arrangement
 import androidx.compose.foundation.layout.Column
