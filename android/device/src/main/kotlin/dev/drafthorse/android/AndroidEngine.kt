@@ -4,9 +4,9 @@ import android.content.Context
 import dev.drafthorse.Engine
 import dev.drafthorse.EngineOptions
 import dev.drafthorse.ExecutionProvider
-import java.io.File
 import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.withContext
 
 /** Opens packs with what this device and this app have: folders, libraries, memory, execution providers. */
 public object AndroidEngine {
@@ -29,8 +29,9 @@ public object AndroidEngine {
     ): Engine {
         val application = context.applicationContext ?: context
         val folder = PackFolders(application).folder(pack, dispatcher)
-        NativeLibraries.load()
-        return Engine.open(folder.path, complete(application, folder, options), dispatcher)
+        withContext(dispatcher) { Native.prepare(application) }
+        val budget = options.cacheBytesMax ?: MemoryBudget.cacheBytesMax(application, folder)
+        return Engine.open(folder.path, options.copy(cacheBytesMax = budget), dispatcher)
     }
 
     /**
@@ -43,10 +44,4 @@ public object AndroidEngine {
         wanted: List<ExecutionProvider>,
         options: EngineOptions = EngineOptions(),
     ): EngineOptions = options.copy(targetProviders = ProviderPreference.choices(wanted, DeviceFacts.of(context)))
-
-    private fun complete(context: Context, folder: File, options: EngineOptions) = options.copy(
-        cacheBytesMax = options.cacheBytesMax ?: MemoryBudget.cacheBytesMax(context, folder),
-        runtimeLibrary = options.runtimeLibrary ?: NativeLibraries.runtimeLibrary(context.applicationInfo.nativeLibraryDir),
-        cacheFolder = options.cacheFolder ?: File(context.cacheDir, "drafthorse").path,
-    )
 }

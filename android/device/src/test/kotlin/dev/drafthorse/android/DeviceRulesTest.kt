@@ -7,11 +7,8 @@ import dev.drafthorse.ExecutionProvider.NNAPI
 import dev.drafthorse.ExecutionProvider.QNN
 import dev.drafthorse.ExecutionProvider.WEB_GPU
 import dev.drafthorse.ExecutionProvider.XNNPACK
-import java.io.File
-import java.nio.file.Path
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.io.TempDir
 
 class DeviceRulesTest {
     private val gib = 1L shl 30
@@ -62,13 +59,5 @@ class DeviceRulesTest {
         val facts = DeviceFacts(sdk = 34, socManufacturer = "QTI", vulkan = true, qnnLibrary = "/lib/libQnnHtp.so")
         val choice = ProviderPreference.choices(listOf(QNN), facts).first()
         assertEquals(mapOf("backend_path" to "/lib/libQnnHtp.so"), choice.options)
-    }
-
-    @Test
-    fun `the runtime library is a path where there is one, else a name for the loader`(@TempDir folder: Path) {
-        assertEquals("libonnxruntime.so", NativeLibraries.runtimeLibrary(folder.toString()))
-        assertEquals("libonnxruntime.so", NativeLibraries.runtimeLibrary(null))
-        val library = File(folder.toFile(), "libonnxruntime.so").apply { writeText("") }
-        assertEquals(library.path, NativeLibraries.runtimeLibrary(folder.toString()))
     }
 }
