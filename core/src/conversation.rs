@@ -63,8 +63,7 @@ struct Common {
 
 impl Conversation {
     /// What the conversations of `folder` share; `row_len` is the width of the target's logits.
-    pub(crate) fn open(folder: Folder, row_len: usize) -> Result<Self> {
-        let tokenizer = Tokenizer::open(&folder.tokenizer)?;
+    pub(crate) fn new(folder: Folder, tokenizer: Tokenizer, row_len: usize) -> Self {
         let mut stop_tokens = folder.eos_tokens.clone();
         if stop_tokens.is_empty() {
             stop_tokens.extend(tokenizer.eos());
@@ -79,7 +78,7 @@ impl Conversation {
             stop_tokens,
             folder,
         };
-        Ok(Self { common: Arc::new(common), context_policy: ContextPolicy::default() })
+        Self { common: Arc::new(common), context_policy: ContextPolicy::default() }
     }
 
     /// The same with a policy of its own.

@@ -1,22 +1,20 @@
 //! Opens a pack, builds the pair, measures what it costs, starts sessions.
 
-use std::{
-    ops::ControlFlow,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use drafthorse_pack::{Folder, ModelFiles};
+use drafthorse_pack::Folder;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     CombinedDrafter, ContextPolicy, CostProfile, DRAFT_LEN_MAX, DraftLength, DraftLengthController, Drafter,
-    EngineOptions, Error, History, Model, ModelDrafter, NGRAM_RANGE, OnnxModel, PlacementReport, PromptLookup, Result,
-    Session, Tokenizer,
+    EngineOptions, Error, History, Model, ModelDrafter, NGRAM_RANGE, OnnxGraph, OnnxModel, PlacementReport,
+    PromptLookup, Result, Session, Tokenizer,
     conversation::Conversation,
+    loading::{self, Loaded},
     measure::{self, Kept},
+    memory::resident_bytes,
     onnx::build_info,
-    opening::{Room, model_options},
+    opening::Room,
     state::State,
 };
 
@@ -62,8 +60,13 @@ pub struct EngineReport {
     pub drafter_missing: Option<String>,
     /// Tokens that a session holds.
     pub context_len: usize,
-    /// Bytes of the KV caches of one session.
+    /// Bytes of the KV caches of one session, when full.
     pub cache_bytes: u64,
+    /// Bytes of the models' files.
+    pub weight_bytes: u64,
+    /// Bytes by which the process grew while models and tokenizer were loaded; `None` where the system does not tell.
+    /// Whatever else the process did meanwhile counts too.
+    pub resident_bytes: Option<u64>,
     /// Measured costs of a pass.
     pub costs: CostProfile,
 }
@@ -73,9 +76,8 @@ pub struct EngineReport {
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    /// Models that hold the weights; sessions fork them, one at a time.
-    target: Mutex<OnnxModel>,
-    drafter: Option<Mutex<OnnxModel>>,
+    target: OnnxGraph,
+    drafter: Option<OnnxGraph>,
     conversation: Conversation,
     report: EngineReport,
 }
@@ -92,38 +94,30 @@ impl Engine {
             folder.check_digests(&mut |_| ControlFlow::Continue(()))?;
         }
         let room = Room::of(&folder, options)?;
-        let open =
-            |role, files: &ModelFiles| OnnxModel::open(&files.path, &model_options(role, files, &room, options)?);
-        let (mut target, target_report) = open("target", &folder.target)?;
-        let mut drafter_missing = room.drafter_missing.clone();
-        let mut drafter = match &folder.drafter {
-            Some(files) if drafter_missing.is_none() => Some(open("drafter", files)?),
-            _ => None,
-        };
-        if drafter.is_some() && !target.scores_every_row() {
-            drafter = None;
-            drafter_missing = Some("the target returns the logits of the last token only, so it cannot verify".into());
-        }
-        let (mut drafter, drafter_report) = drafter.unzip();
+        let resident_before = resident_bytes();
+        let Loaded { target, drafter, drafter_missing, tokenizer } = loading::load(&folder, &room, options)?;
+        let ((target, target_report), (drafter, drafter_report)) = (target, drafter.unzip());
         let costs = match &options.costs {
             Some(costs) => costs.clone(),
             None => {
                 let weights = folder.target_digest().unwrap_or_else(|| folder.path.display().to_string());
                 let key = format!("{weights} {target_report:?} {drafter_report:?} {options:?}");
-                costs(options, key, &mut target, drafter.as_mut())?
+                costs(options, key, &target, drafter.as_ref())?
             }
         };
-        let conversation = Conversation::open(folder, target.vocab_len())?;
         let report = EngineReport {
             runtime: build_info().to_owned(),
             context_len: target.context_len_max(),
-            cache_bytes: (target.cache_bytes() + drafter.as_ref().map_or(0, Model::cache_bytes)) as u64,
+            cache_bytes: (target.cache_bytes() + drafter.as_ref().map_or(0, OnnxGraph::cache_bytes)) as u64,
+            weight_bytes: folder.target.bytes
+                + folder.drafter.as_ref().filter(|_| drafter.is_some()).map_or(0, |d| d.bytes),
+            resident_bytes: resident_bytes().zip(resident_before).map(|(now, before)| now.saturating_sub(before)),
             target: target_report,
             drafter: drafter_report,
             drafter_missing,
             costs,
         };
-        let (target, drafter) = (Mutex::new(target), drafter.map(Mutex::new));
+        let conversation = Conversation::new(folder, tokenizer, target.vocab_len());
         Ok(Self(Arc::new(Inner { target, drafter, conversation, report })))
     }
 
@@ -138,9 +132,7 @@ impl Engine {
     /// # Errors
     /// `OutOfMemory` if there is no room for caches; errors of the models.
     pub fn measure_costs(&self, widths: &[usize]) -> Result<CostProfile> {
-        let mut target = fork(&self.0.target)?;
-        let mut drafter = self.0.drafter.as_ref().map(fork).transpose()?;
-        measure::costs(&mut target, drafter.as_mut().map(|drafter| drafter as &mut dyn Model), widths)
+        measured(&self.0.target, self.0.drafter.as_ref(), widths)
     }
 
     /// The folder: kind, files, sizes, lineage, notes.
@@ -159,7 +151,7 @@ impl Engine {
     /// `OutOfMemory` if there is no room for the caches; `InvalidOption` if drafts are asked for that the pack cannot
     /// make.
     pub fn session(&self, options: &SessionOptions) -> Result<Session> {
-        let target = fork(&self.0.target)?;
+        let target = self.0.target.model()?;
         let context_len = target.context_len_max();
         let drafter = if target.scores_every_row() { self.drafter(options.drafting, context_len)? } else { None };
         Ok(self.session_over(Box::new(target), drafter, options.context_policy))
@@ -207,7 +199,7 @@ impl Engine {
 
     fn model_drafter(&self) -> Result<Option<ModelDrafter<OnnxModel>>> {
         let Some(drafter) = &self.0.drafter else { return Ok(None) };
-        let (model, vocab_len) = (fork(drafter)?, self.0.conversation.vocab_len());
+        let (model, vocab_len) = (drafter.model()?, self.0.conversation.vocab_len());
         let id_map = self.folder().drafter.as_ref().and_then(|files| files.id_map.as_ref());
         Ok(Some(match id_map {
             Some(map) => ModelDrafter::with_ids(model, map.target_ids().to_vec(), vocab_len)?,
@@ -216,25 +208,22 @@ impl Engine {
     }
 }
 
-/// Another model over the same weights.
-fn fork(model: &Mutex<OnnxModel>) -> Result<OnnxModel> {
-    model.lock().unwrap_or_else(PoisonError::into_inner).fork()
-}
-
 /// Costs kept from an earlier start, or measured now.
-fn costs(
-    options: &EngineOptions,
-    key: String,
-    target: &mut OnnxModel,
-    drafter: Option<&mut OnnxModel>,
-) -> Result<CostProfile> {
+fn costs(options: &EngineOptions, key: String, target: &OnnxGraph, drafter: Option<&OnnxGraph>) -> Result<CostProfile> {
     let kept = options.cache_folder.as_ref().map(|folder| Kept::new(folder, key));
     if let Some(costs) = kept.as_ref().and_then(Kept::read) {
         return Ok(costs);
     }
-    let costs = measure::costs(target, drafter.map(|drafter| drafter as &mut dyn Model), &measure::WIDTHS)?;
+    let costs = measured(target, drafter, &measure::WIDTHS)?;
     if let Some(kept) = kept {
         kept.write(&costs);
     }
     Ok(costs)
+}
+
+/// Costs measured on models with small caches of their own.
+fn measured(target: &OnnxGraph, drafter: Option<&OnnxGraph>, widths: &[usize]) -> Result<CostProfile> {
+    let mut target = target.model_of(measure::CACHE_LEN)?;
+    let mut drafter = drafter.map(|drafter| drafter.model_of(measure::CACHE_LEN)).transpose()?;
+    measure::costs(&mut target, drafter.as_mut().map(|drafter| drafter as &mut dyn Model), widths)
 }

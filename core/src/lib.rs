@@ -16,6 +16,7 @@ mod distribution;
 mod early_stop;
 mod history;
 mod latency;
+mod memory;
 mod options;
 mod passthrough;
 mod random;
@@ -52,6 +53,7 @@ mod session;
 mod state;
 // Layer 6: what a program opens.
 mod engine;
+mod loading;
 mod measure;
 mod opening;
 
@@ -72,10 +74,14 @@ pub use generate::{Chunk, Event, Generation, Token};
 pub use history::History;
 pub use latency::Percentiles;
 pub use logits::Logits;
+pub use memory::resident_bytes;
 pub use model::{Interrupt, Model};
 pub use model_drafter::ModelDrafter;
+#[doc(hidden)]
+pub use onnx::BareSession;
 pub use onnx::{
-    CacheLayout, CompiledCache, ModelOptions, NameHints, OnnxModel, PlacementReport, Provider, ProviderChoice, Spinning,
+    CacheLayout, CompiledCache, ModelOptions, NameHints, OnnxGraph, OnnxModel, PlacementReport, Provider,
+    ProviderChoice, Spinning,
 };
 pub use opening::{DrafterMisfit, EngineOptions};
 pub use options::{

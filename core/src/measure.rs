@@ -20,6 +20,9 @@ const WIDTH_MAX: usize = 16;
 /// Tokens in the cache while measuring: a conversation under way.
 const CONTEXT_LEN: usize = 64;
 
+/// Size of the caches that are measured with: half of it is filled.
+pub(crate) const CACHE_LEN: usize = 2 * CONTEXT_LEN;
+
 /// Passes per width, and the time after which fewer will do.
 const PASSES: usize = 9;
 const TIME_MAX: Duration = Duration::from_millis(1500);

@@ -1,4 +1,5 @@
-//! What the runtime promises about speed, each as a ratio within this one run: `cargo bench -p drafthorse-tests`.
+//! What the runtime promises about speed, each as a ratio within this one run: `cargo bench -p drafthorse-tests`, or with
+//! some of own, formula, gain, hopeless, opening and memory: `cargo bench -p drafthorse-tests --bench speed -- opening`.
 //!
 //! The big pair is an inflated one: a small random target with layers added that do not change its function but cost
 //! what a 134M-parameter model costs. Its drafter's acceptance and its passes' times are real, its text means nothing.
@@ -6,6 +7,7 @@
 
 use std::{
     path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,8 +16,8 @@ use std::{
 };
 
 use drafthorse::{
-    ContextPolicy, DraftLength, Drafting, Engine, EngineOptions, GenerationOptions, Interrupt, Logits, Model,
-    ModelDrafter, ModelOptions, OnnxModel, Result, Session, TokenId, speedup,
+    BareSession, ContextPolicy, DraftLength, Drafting, Engine, EngineOptions, GenerationOptions, Interrupt, Logits,
+    Model, ModelDrafter, ModelOptions, OnnxModel, Result, Session, TokenId, speedup,
 };
 use drafthorse_graph::{DecoderConfig, GraphOptions, Layout, Precision, Weights, fixtures::RandomPair, random::Extras};
 use drafthorse_tests::{Answer, answer, demo_pack, open, random_pack, session};
@@ -23,31 +25,62 @@ use drafthorse_tests::{Answer, answer, demo_pack, open, random_pack, session};
 const PROMPT: [TokenId; 8] = [40, 41, 42, 43, 44, 45, 46, 47];
 const RUNS: usize = 7;
 
+/// First argument of a process that only reports its memory.
+const MEMORY: &str = "--memory";
+
 fn main() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let [_, flag, folder] = &arguments[..]
+        && flag == MEMORY
+    {
+        return fill_and_report(Path::new(folder));
+    }
+    let wanted = |section: &str| {
+        let mut names = arguments.iter().skip(1).filter(|name| *name != "--bench").peekable();
+        names.peek().is_none() || names.any(|name| name == section)
+    };
     let shared = |precision| GraphOptions::new(Layout::Shared, precision);
     let big = random_pack(&RandomPair::large().unwrap(), &shared(Precision::INT4));
-    let quick_config = DecoderConfig { context_len_max: 512, ..DecoderConfig::llama(300, 128, 352, 4, 4) };
-    let quick = random_pack(&RandomPair::new(quick_config.clone(), 1, 1).unwrap(), &shared(Precision::FP32));
+    let (big, demo) = (("inflated 134M, int4", big.path()), ("demo pack", &*demo_pack()));
 
-    println!("own time: all of a generation but the passes through ONNX Runtime, drafts of 4");
-    own_time("inflated 134M, int4", big.path(), 96);
-    own_time("1M, fp32", quick.path(), 200);
+    if wanted("own") {
+        println!("own time: all of a generation but the passes through ONNX Runtime, drafts of 4");
+        let quick = random_pack(&quick_pair(), &shared(Precision::FP32));
+        own_time(big, 96);
+        own_time(("1M, fp32", quick.path()), 200);
+    }
+    if wanted("formula") {
+        println!("\nreached speed against S = E/(cγ + v(γ+1)) with c, v and α of the same run, drafts of 4");
+        predicted(big, 96);
+        predicted(demo, 160);
+    }
+    if wanted("gain") {
+        println!("\nspeculation against the target alone, adaptive draft length");
+        against_plain(big, 96);
+        against_plain(demo, 160);
+    }
+    if wanted("hopeless") {
+        println!("\nspeculation that cannot win: a drafter that knows nothing of the target");
+        let hopeless_big = hopeless(RandomPair::large().unwrap(), Precision::INT4);
+        against_plain((big.0, hopeless_big.path()), 96);
+        against_plain(("1M, fp32", hopeless(quick_pair(), Precision::FP32).path()), 400);
+    }
+    if wanted("opening") {
+        println!("\nopening, against making the two sessions one after the other");
+        opening(big);
+        opening(demo);
+    }
+    if wanted("memory") {
+        println!("\nmemory of a process with one session whose context is full");
+        memory(big);
+        memory(demo);
+    }
+}
 
-    println!("\nreached speed against S = E/(cγ + v(γ+1)) with c, v and α of the same run, drafts of 4");
-    predicted("inflated 134M, int4", big.path(), 96);
-    predicted("demo pack", &demo_pack(), 160);
-
-    println!("\nspeculation against the target alone, adaptive draft length");
-    against_plain("inflated 134M, int4", big.path(), 96);
-    against_plain("demo pack", &demo_pack(), 160);
-
-    println!("\nspeculation that cannot win: a drafter that knows nothing of the target");
-    against_plain("inflated 134M, int4", hopeless(RandomPair::large().unwrap(), Precision::INT4).path(), 96);
-    let pair = RandomPair::new(quick_config, 1, 1).unwrap();
-    against_plain("1M, fp32", hopeless(pair, Precision::FP32).path(), 400);
-
-    println!("\nopening, costs known and digests not compared, against making the two sessions");
-    opening("inflated 134M, int4", big.path());
+/// About a million parameters in the target.
+fn quick_pair() -> RandomPair {
+    let config = DecoderConfig { context_len_max: 512, ..DecoderConfig::llama(300, 128, 352, 4, 4) };
+    RandomPair::new(config, 1, 1).unwrap()
 }
 
 /// The pair with a drafter of other random weights.
@@ -120,7 +153,7 @@ impl Model for Timed {
     }
 }
 
-fn own_time(name: &str, folder: &Path, tokens: usize) {
+fn own_time((name, folder): (&str, &Path), tokens: usize) {
     let engine = open(folder);
     let passes = Arc::new(AtomicU64::new(0));
     let target = Timed::open(&folder.join("model.onnx"), &passes);
@@ -139,7 +172,7 @@ fn own_time(name: &str, folder: &Path, tokens: usize) {
     println!("  {name:22} {:.2} % of the time, {:.1} µs per round", median(shares), median(micros));
 }
 
-fn predicted(name: &str, folder: &Path, tokens: usize) {
+fn predicted((name, folder): (&str, &Path), tokens: usize) {
     let engine = open(folder);
     let (alone, pair) = (session(&engine, Drafting::None), session(&engine, Drafting::Model));
     let options = greedy(tokens, DraftLength::Fixed(4));
@@ -172,7 +205,7 @@ fn acceptance_of(tokens_per_target_call: f64, draft_len: usize) -> f64 {
     low
 }
 
-fn against_plain(name: &str, folder: &Path, tokens: usize) {
+fn against_plain((name, folder): (&str, &Path), tokens: usize) {
     let engine = open(folder);
     let (alone, pair) = (session(&engine, Drafting::None), session(&engine, Drafting::Model));
     let options = greedy(tokens, DraftLength::Adaptive(8));
@@ -194,31 +227,70 @@ fn against_plain(name: &str, folder: &Path, tokens: usize) {
     );
 }
 
-fn opening(name: &str, folder: &Path) {
+fn opening((name, folder): (&str, &Path)) {
     let costs = open(folder).report().costs.clone();
-    let options = EngineOptions {
+    let known = EngineOptions {
         target_threads: Some(1),
         drafter_threads: Some(1),
         check_digests: false,
         costs: Some(costs),
         ..EngineOptions::default()
     };
-    let mut ratios = Vec::new();
+    let checked = EngineOptions { check_digests: true, ..known.clone() };
+    let first = EngineOptions { costs: None, ..checked.clone() };
+    let starts = [
+        ("costs known, digests not compared", known),
+        ("and digests compared", checked),
+        ("and costs measured", first),
+    ];
+    let mut ratios = vec![Vec::new(); starts.len()];
     for _ in 0..RUNS {
-        let ours = time(|| drop(Engine::open(folder, &options).expect("a pack")));
         let bare = time(|| {
-            for file in ["model.onnx", "drafter.onnx"] {
-                let options = ModelOptions { threads: Some(1), context_len_max: 2048, ..ModelOptions::default() };
-                drop(OnnxModel::open(&folder.join(file), &options).expect("a model"));
-            }
+            ["model.onnx", "drafter.onnx"].map(|file| BareSession::new(&folder.join(file), 1).expect("a session"))
         });
-        ratios.push(ours.as_secs_f64() / bare.as_secs_f64());
+        for ((_, options), ratios) in starts.iter().zip(&mut ratios) {
+            let ours = time(|| Engine::open(folder, options).expect("a pack"));
+            ratios.push(ours.as_secs_f64() / bare.as_secs_f64());
+        }
     }
-    println!("  {name:22} {:.2}×", median(ratios));
+    for ((start, _), ratios) in starts.iter().zip(ratios) {
+        println!("  {name:22} {:.2}× {start}", median(ratios));
+    }
 }
 
-fn time(work: impl FnOnce()) -> Duration {
+/// The time that `work` takes; what it made is dropped after that.
+fn time<T>(work: impl FnOnce() -> T) -> Duration {
     let start = Instant::now();
-    work();
-    start.elapsed()
+    let made = work();
+    let time = start.elapsed();
+    drop(made);
+    time
+}
+
+/// Runs this program again for one folder, so that nothing else lies in its memory.
+fn memory((name, folder): (&str, &Path)) {
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program).arg(MEMORY).arg(folder).output().expect("a second process");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    println!("  {name:22} {}", String::from_utf8_lossy(&output.stdout).trim_end());
+}
+
+/// Fills the context of one session and prints what the process takes then.
+fn fill_and_report(folder: &Path) {
+    let engine = open(folder);
+    let session = session(&engine, Drafting::Auto);
+    let report = engine.report();
+    let prompt: Vec<TokenId> = (0..report.context_len as TokenId - 64).map(|i| 40 + i % 100).collect();
+    answer(&session, &prompt, &greedy(64, DraftLength::Adaptive(8))).expect("a generation");
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let Some(resident) = drafthorse::resident_bytes() else { return println!("not told by this system") };
+    let (weights, cache) = (report.weight_bytes, report.cache_bytes);
+    println!(
+        "{:.0} MiB resident = {:.0} weights + {:.0} KV + {:.0} (aim: 57, which is 60 MB); {:.0} by opening",
+        mib(resident),
+        mib(weights),
+        mib(cache),
+        mib(resident) - mib(weights) - mib(cache),
+        mib(report.resident_bytes.unwrap_or(0)),
+    );
 }

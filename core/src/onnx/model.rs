@@ -8,8 +8,9 @@ use ort::sys;
 
 use super::buffer::Buffer;
 use super::feeds::{Feeds, Keep, NARROW_WIDTH_MAX};
+use super::graph::OnnxGraph;
 use super::interrupt::PassInterrupt;
-use super::kv_cache::{KvCache, bytes_per_token};
+use super::kv_cache::KvCache;
 use super::logits::{convert, copy_into};
 use super::options::CacheLayout;
 use super::raw::{Element, Tensor};
@@ -31,20 +32,8 @@ pub struct OnnxModel {
     /// Logits that are not read in place: converted ones, and those of wide passes.
     values: Vec<f32>,
     len: usize,
-    plan: Plan,
     interrupt: Arc<PassInterrupt>,
-    shared: Arc<SharedSession>,
-}
-
-/// What forks have in common with the model that they come from, besides the session.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    /// Tokens per pass of a prefill.
-    pub(super) chunk_len: usize,
-    /// Widths that short passes are padded to, ascending.
-    pub(super) width_buckets: Vec<usize>,
-    /// Tokens that the cache holds.
-    pub(super) capacity: usize,
+    graph: OnnxGraph,
 }
 
 // SAFETY: the pointers lead to names in the shared session and to tensors that the model owns; both move with it.
@@ -56,17 +45,17 @@ impl OnnxModel {
     /// # Errors
     /// `OutOfMemory` if there is no room for the cache.
     pub fn fork(&self) -> Result<Self> {
-        Self::new(Arc::clone(&self.shared), self.plan.clone())
+        self.graph.model()
+    }
+
+    /// The graph that it computes.
+    pub fn graph(&self) -> &OnnxGraph {
+        &self.graph
     }
 
     /// The cache layout in use.
     pub fn layout(&self) -> CacheLayout {
-        self.shared.layout
-    }
-
-    /// Tokens per pass of a prefill.
-    pub fn chunk_len(&self) -> usize {
-        self.plan.chunk_len
+        self.graph.layout()
     }
 
     /// Runs the graph again on the tensors of the last pass, and nothing else: the floor that a benchmark compares with.
@@ -77,35 +66,31 @@ impl OnnxModel {
     #[doc(hidden)]
     pub fn run_again(&mut self) -> Result<()> {
         let short = self.narrow.tensors.iter().any(|tensor| tensor.as_ptr() == self.outputs[0]);
-        if self.shared.layout != CacheLayout::Shared || !short {
+        if self.graph.shared().layout != CacheLayout::Shared || !short {
             let reason = "only a short pass over a shared cache can be run again".to_owned();
             return Err(Error::InvalidOption { option: "run_again", reason });
         }
         let inputs = (&self.input_names[..], &self.inputs[..]);
         let outputs = (&self.output_names[..], &mut self.outputs[..]);
         // SAFETY: the handles of a short pass over a shared cache live until the next one, and nothing else uses them.
-        unsafe { self.shared.run(self.interrupt.options(), inputs, outputs) }
-    }
-
-    /// Makes the passes of a prefill at most as wide as those of a round.
-    pub(super) fn limit_chunks(&mut self) {
-        self.plan.chunk_len = self.plan.chunk_len.min(NARROW_WIDTH_MAX);
+        unsafe { self.graph.shared().run(self.interrupt.options(), inputs, outputs) }
     }
 
     /// Bytes that one token takes in the cache.
     pub fn cache_bytes_per_token(&self) -> usize {
-        bytes_per_token(&self.shared.signature, self.shared.layout)
+        self.graph.cache_bytes_per_token()
     }
 
-    /// A model over `shared` with an empty cache.
+    /// A model over `graph` with an empty cache.
     ///
     /// # Errors
     /// `OutOfMemory` if there is no room for the cache; errors of the runtime.
-    pub(super) fn new(shared: Arc<SharedSession>, plan: Plan) -> Result<Self> {
+    pub(super) fn new(graph: OnnxGraph) -> Result<Self> {
+        let (shared, plan) = (graph.shared(), graph.plan());
         let (signature, memory) = (&shared.signature, &shared.memory);
         let feeds = Feeds::new(signature, memory, plan.chunk_len, plan.capacity)?;
         let cache = KvCache::new(&shared.session, signature, memory, shared.layout, plan.capacity)?;
-        let narrow = NarrowLogits::new(&shared)?;
+        let narrow = NarrowLogits::new(shared)?;
         let values = match signature.logits_element {
             Element::F32 => Vec::new(),
             _ => vec![0.0; narrow.rows_max * shared.vocab_len],
@@ -121,9 +106,8 @@ impl OnnxModel {
             narrow,
             values,
             len: 0,
-            plan,
             interrupt: Arc::new(PassInterrupt::new()?),
-            shared,
+            graph,
         })
     }
 
@@ -135,7 +119,7 @@ impl OnnxModel {
         logits: *mut sys::OrtValue,
     ) -> Result<*mut sys::OrtValue> {
         self.interrupt.check()?;
-        let (shared, len) = (&self.shared, self.len);
+        let (shared, len) = (self.graph.shared(), self.len);
         let fed = self.feeds.bind(&shared.memory, (tokens, width), len, keep, &mut self.inputs)?;
         self.cache.bind(&shared.memory, (len, width), &mut self.inputs[fed..], &mut self.outputs[1..])?;
         self.outputs[0] = logits;
@@ -159,7 +143,7 @@ impl OnnxModel {
         let width = self.padded(tokens.len());
         let logits = self.narrow.tensors[width - 1].as_ptr();
         self.pass((tokens, width), Keep::Every, logits)?;
-        Ok(if self.shared.scores_every_row { tokens.len() } else { 1 })
+        Ok(if self.graph.shared().scores_every_row { tokens.len() } else { 1 })
     }
 
     /// Long passes in chunks, all or nothing. Returns the number of rows in `values`.
@@ -174,15 +158,15 @@ impl OnnxModel {
     }
 
     fn chunks(&mut self, tokens: &[TokenId], keep: Keep) -> Result<usize> {
-        let keep = if self.shared.scores_every_row { keep } else { Keep::Last };
-        let vocab_len = self.shared.vocab_len;
+        let keep = if self.graph.shared().scores_every_row { keep } else { Keep::Last };
+        let vocab_len = self.graph.shared().vocab_len;
         let rows = if keep == Keep::Every { tokens.len() } else { 1 };
         self.reserve_values(rows * vocab_len)?;
         let mut done = 0;
-        for chunk in tokens.chunks(self.plan.chunk_len) {
+        for chunk in tokens.chunks(self.graph.plan().chunk_len) {
             let made = Tensor::from_run(self.pass((chunk, chunk.len()), keep, ptr::null_mut())?)?;
             let rows_made = made.shape()?.get(1).copied().unwrap_or(0) as usize;
-            let element = self.shared.signature.logits_element;
+            let element = self.graph.shared().signature.logits_element;
             let wanted = &mut self.values;
             if keep == Keep::Every {
                 let target = &mut wanted[done * vocab_len..(done + chunk.len()) * vocab_len];
@@ -201,7 +185,7 @@ impl OnnxModel {
         self.values.try_reserve_exact(missing).map_err(|_| Error::OutOfMemory {
             needed_bytes: (len * size_of::<f32>()) as u64,
             allowed_bytes: isize::MAX as u64,
-            tokens: len / self.shared.vocab_len,
+            tokens: len / self.graph.shared().vocab_len,
         })?;
         if missing > 0 {
             self.values.resize(len, 0.0);
@@ -212,22 +196,26 @@ impl OnnxModel {
     /// Width that a pass over `width` tokens is padded to. The end of the cache, and graphs that give the last row
     /// only, leave no room for padding.
     fn padded(&self, width: usize) -> usize {
-        let bucket = self.plan.width_buckets.iter().copied().find(|bucket| *bucket >= width).unwrap_or(width);
-        if self.shared.scores_every_row && self.len + bucket <= self.plan.capacity { bucket } else { width }
+        let bucket = self.graph.plan().width_buckets.iter().copied().find(|bucket| *bucket >= width).unwrap_or(width);
+        if self.graph.shared().scores_every_row && self.len + bucket <= self.graph.plan().capacity {
+            bucket
+        } else {
+            width
+        }
     }
 
     fn make_room(&self, width: usize) -> Result<()> {
         let needed = self.len.saturating_add(width);
-        if needed <= self.plan.capacity {
+        if needed <= self.graph.plan().capacity {
             Ok(())
         } else {
-            Err(Error::ContextFull { needed, capacity: self.plan.capacity })
+            Err(Error::ContextFull { needed, capacity: self.graph.plan().capacity })
         }
     }
 
     /// The first `rows` rows of the narrow buffer, read in place if they are f32 already.
     fn narrow_logits(&mut self, rows: usize) -> Logits<'_> {
-        let (vocab_len, element) = (self.shared.vocab_len, self.shared.signature.logits_element);
+        let (vocab_len, element) = (self.graph.shared().vocab_len, self.graph.shared().signature.logits_element);
         if element == Element::F32 {
             return Logits::new(&self.narrow.buffer.elements::<f32>()[..rows * vocab_len], vocab_len);
         }
@@ -239,7 +227,7 @@ impl OnnxModel {
 
 impl Model for OnnxModel {
     fn vocab_len(&self) -> usize {
-        self.shared.vocab_len
+        self.graph.shared().vocab_len
     }
 
     fn len(&self) -> usize {
@@ -247,20 +235,20 @@ impl Model for OnnxModel {
     }
 
     fn context_len_max(&self) -> usize {
-        self.plan.capacity
+        self.graph.plan().capacity
     }
 
     fn cache_bytes(&self) -> usize {
-        self.plan.capacity * self.cache_bytes_per_token()
+        self.graph.plan().capacity * self.cache_bytes_per_token()
     }
 
     fn scores_every_row(&self) -> bool {
-        self.shared.scores_every_row
+        self.graph.shared().scores_every_row
     }
 
     fn score(&mut self, tokens: &[TokenId]) -> Result<Logits<'_>> {
         self.make_room(tokens.len())?;
-        let vocab_len = self.shared.vocab_len;
+        let vocab_len = self.graph.shared().vocab_len;
         match tokens.len() {
             0 => Ok(Logits::new(&[], vocab_len)),
             1..=NARROW_WIDTH_MAX => {
@@ -280,7 +268,7 @@ impl Model for OnnxModel {
             let logits = self.score(tokens)?;
             return Ok(logits.last_row());
         }
-        let vocab_len = self.shared.vocab_len;
+        let vocab_len = self.graph.shared().vocab_len;
         self.wide_passes(tokens, Keep::Last)?;
         Ok(Logits::new(&self.values[..vocab_len], vocab_len))
     }
@@ -301,10 +289,10 @@ impl Model for OnnxModel {
 impl std::fmt::Debug for OnnxModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OnnxModel")
-            .field("layout", &self.shared.layout)
-            .field("vocab_len", &self.shared.vocab_len)
+            .field("layout", &self.graph.shared().layout)
+            .field("vocab_len", &self.graph.shared().vocab_len)
             .field("len", &self.len)
-            .field("capacity", &self.plan.capacity)
+            .field("capacity", &self.graph.plan().capacity)
             .finish_non_exhaustive()
     }
 }

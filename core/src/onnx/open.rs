@@ -7,18 +7,31 @@ use ort::environment::Environment;
 
 use super::environment::environment;
 use super::feeds::NARROW_WIDTH_MAX;
+use super::graph::{OnnxGraph, Plan};
 use super::kv_cache::{bytes_per_token, capacity};
-use super::model::{OnnxModel, Plan};
+use super::model::OnnxModel;
 use super::options::{ModelOptions, PlacementReport, Provider, ProviderChoice};
 use super::placement::Placement;
 use super::proof;
 use super::session::{Refusal, SharedSession};
 use crate::{Error, Result};
 
-/// Bytes of f32 logits that a pass of a prefill may make, where the graph makes them for every row.
-const CHUNK_LOGITS_BYTES: usize = 16 << 20;
+/// Bytes of f32 logits that a pass of a prefill may make, where the graph makes them for every row. The runtime keeps
+/// the room for them, and half as much again for attention; wider passes are hardly faster.
+const CHUNK_LOGITS_BYTES: usize = 8 << 20;
 
 impl OnnxModel {
+    /// Opens the decoder graph at `path` for one model: [`OnnxGraph::open`] and [`OnnxGraph::model`].
+    ///
+    /// # Errors
+    /// Those of the two.
+    pub fn open(path: &Path, options: &ModelOptions) -> Result<(Self, PlacementReport)> {
+        let (graph, report) = OnnxGraph::open(path, options)?;
+        Ok((graph.model()?, report))
+    }
+}
+
+impl OnnxGraph {
     /// Opens the decoder graph at `path`; external data is found beside it.
     ///
     /// # Errors
@@ -36,15 +49,15 @@ impl OnnxModel {
         let mut refused = Vec::new();
         for choice in choices {
             match open_on(&environment, path, options, choice) {
-                Ok((model, placement)) => {
+                Ok((graph, placement)) => {
                     let report = PlacementReport {
                         provider: choice.provider,
                         nodes: placement.ranked(),
                         refused,
-                        layout: model.layout(),
-                        chunk_len: model.chunk_len(),
+                        layout: graph.layout(),
+                        chunk_len: graph.chunk_len(),
                     };
-                    return Ok((model, report));
+                    return Ok((graph, report));
                 }
                 Err(Refusal::Graph(error)) => return Err(error),
                 Err(Refusal::Provider(reason)) => {
@@ -63,7 +76,7 @@ fn open_on(
     path: &Path,
     options: &ModelOptions,
     choice: &ProviderChoice,
-) -> Result<(OnnxModel, Placement), Refusal> {
+) -> Result<(OnnxGraph, Placement), Refusal> {
     let (shared, placement) = SharedSession::build(environment, path, options, choice)?;
     let per_token = bytes_per_token(&shared.signature, shared.layout);
     let capacity = capacity(per_token, options.context_len_max, options.context_len, options.cache_bytes_max)
@@ -73,22 +86,21 @@ fn open_on(
         width_buckets: options.width_buckets.clone(),
         capacity,
     };
-    let mut model = OnnxModel::new(Arc::new(shared), plan).map_err(|error| match error {
-        Error::OutOfMemory { .. } => Refusal::Graph(error),
-        other => Refusal::from(other),
-    })?;
+    let mut graph = OnnxGraph::new(Arc::new(shared), plan);
     // The CPU's kernels are the measure; another pass over them would only make opening slower.
-    if choice.provider != Provider::Cpu {
-        proof::check(&mut model)?;
+    if choice.provider != Provider::Cpu && proof::check(&graph)? == proof::Outcome::ShortPassesOnly {
+        let plan = graph.plan_mut();
+        plan.chunk_len = plan.chunk_len.min(NARROW_WIDTH_MAX);
     }
-    Ok((model, placement))
+    Ok((graph, placement))
 }
 
 fn chunk_len(shared: &SharedSession) -> usize {
     if shared.signature.logits_to_keep.is_some() || !shared.scores_every_row {
         return 256;
     }
-    (CHUNK_LOGITS_BYTES / (shared.vocab_len * size_of::<f32>())).clamp(32, 256)
+    let rows = CHUNK_LOGITS_BYTES / (shared.vocab_len * size_of::<f32>());
+    (rows / 16 * 16).clamp(32, 256)
 }
 
 fn check(options: &ModelOptions) -> Result<()> {

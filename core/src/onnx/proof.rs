@@ -5,6 +5,7 @@
 //! pass of more than one token in 1.27, passes of 32 tokens and more in 1.30.
 
 use super::feeds::NARROW_WIDTH_MAX;
+use super::graph::OnnxGraph;
 use super::model::OnnxModel;
 use crate::{Model, Result, TokenId};
 
@@ -18,17 +19,26 @@ const WIDE: usize = 40;
 /// activations of 8 bits in one of the two below; a wrong mask is beyond.
 const DIFFERENCE_MAX: f32 = 0.05;
 
-/// Compares short passes with single tokens, and a wide pass with short ones; where only the wide one is wrong, the model
-/// is kept to short passes. Leaves the cache empty.
+/// What a provider that may be used computes right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Passes of every width.
+    EveryPass,
+    /// Passes as wide as a round's; prompts have to go in those too.
+    ShortPassesOnly,
+}
+
+/// Compares short passes with single tokens, and a wide pass with short ones.
 ///
 /// # Errors
 /// The reason to refuse the provider, or an error of a pass.
-pub(super) fn check(model: &mut OnnxModel) -> Result<(), super::session::Refusal> {
-    let wide = WIDE.min(model.context_len_max());
+pub(super) fn check(graph: &OnnxGraph) -> Result<Outcome, super::session::Refusal> {
+    let model = &mut graph.model_of(WIDE)?;
+    let wide = model.context_len_max();
     let tokens: Vec<TokenId> = (0..wide).map(|i| ((i * 7919 + 11) % model.vocab_len()) as TokenId).collect();
     let vocab_len = model.vocab_len();
     if wide < SHORT {
-        return Ok(());
+        return Ok(Outcome::EveryPass);
     }
     let singly = rows(model, &tokens[..SHORT], 1)?;
     for kept in [0, KEPT] {
@@ -50,10 +60,9 @@ pub(super) fn check(model: &mut OnnxModel) -> Result<(), super::session::Refusal
     let off = difference(&short, &rows(model, &tokens, wide)?, vocab_len);
     if off > DIFFERENCE_MAX {
         log::warn!("prompts go in short passes: one of {wide} tokens is off by {:.0} % of the spread", off * 100.0);
-        model.limit_chunks();
+        return Ok(Outcome::ShortPassesOnly);
     }
-    model.truncate(0)?;
-    Ok(())
+    Ok(Outcome::EveryPass)
 }
 
 /// Rows of `tokens` in passes of at most `width`; the last row of each where a graph gives no more.

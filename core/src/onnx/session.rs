@@ -99,6 +99,25 @@ impl SharedSession {
     }
 }
 
+/// A session as the runtime makes it by itself: the floor that opening is compared with.
+#[doc(hidden)]
+pub struct BareSession(#[expect(dead_code, reason = "held for as long as it is measured")] Session);
+
+impl BareSession {
+    /// Builds a session for the graph at `path` on the CPU with `threads` threads, and nothing else.
+    ///
+    /// # Errors
+    /// `RuntimeLibrary`, or an error of the runtime.
+    pub fn new(path: &Path, threads: usize) -> Result<Self> {
+        fn failed<R>(error: ort::Error<R>) -> Error {
+            runtime_error("build the session", &error)
+        }
+        let builder = SessionBuilder::new(&super::environment::environment(None)?).map_err(failed)?;
+        let mut builder = builder.with_intra_threads(threads).map_err(failed)?;
+        builder.commit_from_file(path).map(Self).map_err(failed)
+    }
+}
+
 /// Why a candidate was not taken.
 pub(super) enum Refusal {
     /// The graph cannot be driven, whatever computes it.
