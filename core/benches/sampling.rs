@@ -16,19 +16,8 @@ fn row(vocab_len: usize, seed: u64) -> Vec<f32> {
     (0..vocab_len as u32).map(logit).collect()
 }
 
-fn plan(vocab_len: usize) -> SamplingPlan {
-    SamplingPlan {
-        temperature: 0.8,
-        top_k: vocab_len,
-        top_p: 1.0,
-        min_p: 0.0,
-        repetition_penalty: 1.0,
-        frequency_penalty: 0.0,
-        presence_penalty: 0.0,
-        logit_bias: Vec::new(),
-        stop_tokens: Vec::new(),
-        min_tokens: 0,
-    }
+fn plan() -> SamplingPlan {
+    SamplingPlan { temperature: 0.8, ..SamplingPlan::neutral() }
 }
 
 fn sampling(criterion: &mut Criterion) {
@@ -40,18 +29,18 @@ fn sampling(criterion: &mut Criterion) {
         history.extend(&(0..1000).map(|i| i * 7 % vocab_len as u32).collect::<Vec<_>>());
         let mut out = Distribution::new(vocab_len);
 
-        let mut greedy = Warper::new(&SamplingPlan { temperature: 0.0, ..plan(vocab_len) }, vocab_len);
+        let mut greedy = Warper::new(&SamplingPlan { temperature: 0.0, ..plan() }, vocab_len);
         group.bench_function(BenchmarkId::new("best", vocab_len), |bench| {
             bench.iter(|| greedy.best(black_box(&logits), &history, None));
         });
         let plans = [
-            ("temperature", plan(vocab_len)),
-            ("top_k 40", SamplingPlan { top_k: 40, ..plan(vocab_len) }),
-            ("top_k 40, top_p .9", SamplingPlan { top_k: 40, top_p: 0.9, ..plan(vocab_len) }),
-            ("top_p .9", SamplingPlan { top_p: 0.9, ..plan(vocab_len) }),
-            ("top_p .9, flat", SamplingPlan { temperature: 4.0, top_p: 0.9, ..plan(vocab_len) }),
-            ("min_p .05", SamplingPlan { min_p: 0.05, ..plan(vocab_len) }),
-            ("top_k 40, penalty", SamplingPlan { top_k: 40, repetition_penalty: 1.1, ..plan(vocab_len) }),
+            ("temperature", plan()),
+            ("top_k 40", SamplingPlan { top_k: 40, ..plan() }),
+            ("top_k 40, top_p .9", SamplingPlan { top_k: 40, top_p: 0.9, ..plan() }),
+            ("top_p .9", SamplingPlan { top_p: 0.9, ..plan() }),
+            ("top_p .9, flat", SamplingPlan { temperature: 4.0, top_p: 0.9, ..plan() }),
+            ("min_p .05", SamplingPlan { min_p: 0.05, ..plan() }),
+            ("top_k 40, penalty", SamplingPlan { top_k: 40, repetition_penalty: 1.1, ..plan() }),
         ];
         for (name, plan) in plans {
             let mut warper = Warper::new(&plan, vocab_len);
@@ -61,7 +50,7 @@ fn sampling(criterion: &mut Criterion) {
         }
 
         let (mut p, mut q) = (Distribution::new(vocab_len), Distribution::new(vocab_len));
-        let mut warper = Warper::new(&plan(vocab_len), vocab_len);
+        let mut warper = Warper::new(&plan(), vocab_len);
         warper.warp(&logits, &history, None, &mut p).unwrap();
         warper.warp(&row(vocab_len, 2), &history, None, &mut q).unwrap();
         let residual = Residual { target: &p, draft: Draft::Sampled(&q), relaxation: Relaxation::Exact };

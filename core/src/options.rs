@@ -12,7 +12,8 @@ use crate::{Error, Result, TokenId};
 pub struct GenerationOptions {
     /// Most tokens to emit; default: what the context still holds.
     pub max_tokens: Option<usize>,
-    /// Fewest tokens before a stop token is allowed; default 0.
+    /// Fewest tokens before a stop token is allowed; default 0. Where a constraint allows nothing else, its end comes
+    /// first.
     pub min_tokens: Option<usize>,
     /// 0 is greedy; default 0 unless the pack says to sample.
     pub temperature: Option<f32>,
@@ -119,7 +120,7 @@ pub(crate) const DRAFT_LEN_MAX_DEFAULT: usize = 8;
 pub struct SamplingPlan {
     /// 0 is greedy.
     pub temperature: f32,
-    /// Tokens kept; the vocabulary's length keeps all.
+    /// Tokens kept; the vocabulary's length and more keep all.
     pub top_k: usize,
     /// In (0, 1]; 1 keeps all.
     pub top_p: f32,
@@ -135,11 +136,27 @@ pub struct SamplingPlan {
     pub logit_bias: Vec<(TokenId, f32)>,
     /// Tokens that may not appear in the first `min_tokens` of the output: the stop tokens.
     pub stop_tokens: Vec<TokenId>,
-    /// Fewest tokens before a stop token is allowed.
+    /// Fewest tokens before a stop token is allowed, unless a constraint allows nothing else.
     pub min_tokens: usize,
 }
 
 impl SamplingPlan {
+    /// The model's own distribution: temperature 1, nothing cut, nothing penalised.
+    pub fn neutral() -> Self {
+        Self {
+            temperature: 1.0,
+            top_k: usize::MAX,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: Vec::new(),
+            stop_tokens: Vec::new(),
+            min_tokens: 0,
+        }
+    }
+
     /// True if the most likely token is always taken.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0

@@ -131,6 +131,20 @@ impl Warper {
         history.output().len() < self.plan.min_tokens
     }
 
+    /// True if `mask` allows stop tokens and nothing else.
+    fn only_stops(&self, mask: &[u32]) -> bool {
+        let stops = &self.plan.stop_tokens;
+        let other = |(index, &word): (usize, &u32)| {
+            let first = index * 32;
+            (0..32).any(|bit| {
+                let token = (first + bit) as TokenId;
+                word >> bit & 1 == 1 && (token as usize) < self.vocab_len && !stops.contains(&token)
+            })
+        };
+        stops.iter().any(|&stop| allows(mask, stop))
+            && !mask.iter().enumerate().filter(|(_, word)| **word != 0).any(other)
+    }
+
     fn edit(&mut self, logits: &[f32], history: &History, mask: Option<&[u32]>) {
         self.edited.copy_from_slice(logits);
         if self.penalises(history) {
@@ -144,7 +158,8 @@ impl Warper {
         if let Some(mask) = mask {
             apply_mask(&mut self.edited, mask);
         }
-        if self.bans_stop(history) {
+        // A complete constraint allows nothing but the end, and there is nothing else to say.
+        if self.bans_stop(history) && !mask.is_some_and(|mask| self.only_stops(mask)) {
             for &token in &self.plan.stop_tokens {
                 if let Some(logit) = self.edited.get_mut(token as usize) {
                     *logit = f32::NEG_INFINITY;
@@ -228,21 +243,6 @@ mod tests {
 
     use super::*;
 
-    fn plan() -> SamplingPlan {
-        SamplingPlan {
-            temperature: 1.0,
-            top_k: usize::MAX,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            logit_bias: Vec::new(),
-            stop_tokens: Vec::new(),
-            min_tokens: 0,
-        }
-    }
-
     /// The definition, step by step in f64 with a full sort.
     fn reference(plan: &SamplingPlan, logits: &[f32], history: &History, mask: Option<&[u32]>) -> Vec<f64> {
         let mut row: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
@@ -258,7 +258,9 @@ mod tests {
             *x -= count * f64::from(plan.frequency_penalty);
             *x -= if count > 0.0 { f64::from(plan.presence_penalty) } else { 0.0 };
             *x += plan.logit_bias.iter().filter(|b| b.0 == token).map(|b| f64::from(b.1)).sum::<f64>();
-            let early = history.output().len() < plan.min_tokens && plan.stop_tokens.contains(&token);
+            let allowed = |token: &TokenId| mask.is_none_or(|mask| allows(mask, *token));
+            let other = (0..logits.len() as TokenId).any(|token| allowed(&token) && !plan.stop_tokens.contains(&token));
+            let early = other && history.output().len() < plan.min_tokens && plan.stop_tokens.contains(&token);
             if early || mask.is_some_and(|mask| !allows(mask, token)) {
                 *x = f64::NEG_INFINITY;
             }
@@ -331,22 +333,22 @@ mod tests {
             Warper::new(&plan, 4).warp(&logits, &history, None, &mut out).unwrap();
             out.probs().iter().map(|p| (p * 1000.0).round() as u32).collect::<Vec<_>>()
         };
-        assert_eq!(warp(plan()), [500, 250, 125, 125]);
-        assert_eq!(warp(SamplingPlan { top_k: 2, ..plan() }), [667, 333, 0, 0]);
-        assert_eq!(warp(SamplingPlan { top_k: 3, ..plan() }), [571, 286, 143, 0]);
-        assert_eq!(warp(SamplingPlan { top_p: 0.6, ..plan() }), [667, 333, 0, 0]);
+        assert_eq!(warp(SamplingPlan::neutral()), [500, 250, 125, 125]);
+        assert_eq!(warp(SamplingPlan { top_k: 2, ..SamplingPlan::neutral() }), [667, 333, 0, 0]);
+        assert_eq!(warp(SamplingPlan { top_k: 3, ..SamplingPlan::neutral() }), [571, 286, 143, 0]);
+        assert_eq!(warp(SamplingPlan { top_p: 0.6, ..SamplingPlan::neutral() }), [667, 333, 0, 0]);
         // After top-k 2 the shares are 2/3 and 1/3, so .6 is reached by the first alone.
-        assert_eq!(warp(SamplingPlan { top_k: 2, top_p: 0.6, ..plan() }), [1000, 0, 0, 0]);
-        assert_eq!(warp(SamplingPlan { min_p: 0.5, ..plan() }), [667, 333, 0, 0]);
-        assert_eq!(warp(SamplingPlan { temperature: 0.5, ..plan() }), [727, 182, 45, 45]);
-        assert_eq!(warp(SamplingPlan { temperature: 0.0, ..plan() }), [1000, 0, 0, 0]);
-        assert_eq!(warp(SamplingPlan { temperature: 1e-40, ..plan() }), [1000, 0, 0, 0]);
+        assert_eq!(warp(SamplingPlan { top_k: 2, top_p: 0.6, ..SamplingPlan::neutral() }), [1000, 0, 0, 0]);
+        assert_eq!(warp(SamplingPlan { min_p: 0.5, ..SamplingPlan::neutral() }), [667, 333, 0, 0]);
+        assert_eq!(warp(SamplingPlan { temperature: 0.5, ..SamplingPlan::neutral() }), [727, 182, 45, 45]);
+        assert_eq!(warp(SamplingPlan { temperature: 0.0, ..SamplingPlan::neutral() }), [1000, 0, 0, 0]);
+        assert_eq!(warp(SamplingPlan { temperature: 1e-40, ..SamplingPlan::neutral() }), [1000, 0, 0, 0]);
     }
 
     #[test]
     fn padding_is_ignored_and_a_used_row_leaves_no_trace() {
         let history = History::new(3, 4);
-        let mut warper = Warper::new(&SamplingPlan { top_k: 2, ..plan() }, 3);
+        let mut warper = Warper::new(&SamplingPlan { top_k: 2, ..SamplingPlan::neutral() }, 3);
         let mut out = Distribution::new(3);
         warper.warp(&[0.0, 1.0, 2.0, 99.0, f32::NAN], &history, None, &mut out).unwrap();
         warper.warp(&[2.0, 2.0, 2.0, 99.0], &history, None, &mut out).unwrap();
@@ -361,7 +363,7 @@ mod tests {
         history.begin_output();
         let logits = [1.0, 2.0, 3.0, 4.0];
         let best = |plan: &SamplingPlan, history: &History, mask| Warper::new(plan, 4).best(&logits, history, mask);
-        let plan = SamplingPlan { temperature: 0.0, ..plan() };
+        let plan = SamplingPlan { temperature: 0.0, ..SamplingPlan::neutral() };
         assert_eq!(best(&plan, &history, None), Ok(3));
         assert_eq!(best(&SamplingPlan { repetition_penalty: 2.0, ..plan.clone() }, &history, None), Ok(2));
         // The prompt does not count for the other two penalties.
@@ -370,6 +372,8 @@ mod tests {
         assert_eq!(best(&plan, &history, Some(&[0])), Err(Unusable::NothingFinite));
         let ends = SamplingPlan { stop_tokens: vec![3], min_tokens: 1, ..plan.clone() };
         assert_eq!(best(&ends, &history, None), Ok(2));
+        assert_eq!(best(&ends, &history, Some(&[0b1001])), Ok(0), "there is something else to say");
+        assert_eq!(best(&ends, &history, Some(&[0b1000])), Ok(3), "a complete constraint ends before min_tokens");
         history.push(0);
         assert_eq!(best(&ends, &history, None), Ok(3));
         history.push(3);

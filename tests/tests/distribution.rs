@@ -45,18 +45,7 @@ fn expected(target: &Session) -> BTreeMap<Vec<TokenId>, f64> {
         for (tokens, chance) in open {
             let known = [&PROMPT[..], &tokens].concat();
             let logits = target.next_logits(&known).unwrap();
-            let plan = SamplingPlan {
-                temperature: 1.5,
-                top_k: 3,
-                top_p: 1.0,
-                min_p: 0.0,
-                repetition_penalty: 1.0,
-                frequency_penalty: 0.0,
-                presence_penalty: 0.0,
-                logit_bias: Vec::new(),
-                stop_tokens: Vec::new(),
-                min_tokens: 0,
-            };
+            let plan = SamplingPlan { temperature: 1.5, top_k: 3, ..SamplingPlan::neutral() };
             let mut row = Distribution::new(logits.len());
             Warper::new(&plan, logits.len()).warp(&logits, &History::new(logits.len(), 0), None, &mut row).unwrap();
             for (token, &p) in row.probs().iter().enumerate().filter(|&(_, &p)| p > 0.0) {
