@@ -245,6 +245,10 @@ impl TokenMaskSource for Constraint {
         }
         Ok(())
     }
+
+    fn forced(&mut self, tokens: &mut Vec<TokenId>) {
+        self.forced_tokens(tokens);
+    }
 }
 
 impl Constraint {

@@ -150,8 +150,22 @@ impl DraftLengthController {
     /// Drafting that took longer than the profile says, as when a drafter that was not asked for long has to catch up,
     /// is charged what it took. The target's time tells how fast the device is just now.
     pub fn observe(&mut self, source: DraftSource, confidences: &[f32], accepted: usize, time: RoundTime) {
+        self.observe_after(0, source, confidences, accepted, time);
+    }
+
+    /// The same where `forced` tokens that no source drafted came first; they are among the `accepted`. What they gain
+    /// and cost is not the source's merit.
+    pub(crate) fn observe_after(
+        &mut self,
+        forced: usize,
+        source: DraftSource,
+        confidences: &[f32],
+        accepted: usize,
+        time: RoundTime,
+    ) {
         let drafted = confidences.len();
-        self.follow_pace(drafted.min(DRAFT_LEN_MAX) + 1, time.score);
+        let rows = |drafted: usize| (forced + drafted).min(DRAFT_LEN_MAX) + 1;
+        self.follow_pace(rows(drafted), time.score);
         let Some(which) = Which::of(source).filter(|_| drafted > 0) else {
             self.plain_rounds += 1;
             if self.credit < CREDIT_START {
@@ -159,7 +173,10 @@ impl DraftLengthController {
             }
             return;
         };
-        let verify_cost = self.verify_cost[drafted.min(DRAFT_LEN_MAX) + 1];
+        // As if the rows of the forced tokens were a plain step.
+        let verify_cost = 1.0 + self.verify_cost[rows(drafted)] - self.verify_cost[rows(0)];
+        let judged = accepted >= forced;
+        let accepted = accepted.saturating_sub(forced);
         let cost = self.source(which).draft_cost * drafted as f64 + verify_cost;
         // A draft that the machine held up says nothing about the next one.
         let charged = (verify_cost + millis(time.draft) / self.plain_ms).clamp(cost, cost + DISTURBED);
@@ -168,8 +185,10 @@ impl DraftLengthController {
         self.plain_rounds = 0;
         let source = self.source_mut(which);
         source.extra_cost += (charged - cost - source.extra_cost) * EXTRA_WEIGHT;
-        source.record.observe(drafted, accepted);
-        source.confidences.observe(confidences, accepted);
+        if judged {
+            source.record.observe(drafted, accepted);
+            source.confidences.observe(confidences, accepted);
+        }
         source.tokens = source.tokens * SPEED_MEMORY + (1 + accepted) as f64;
         source.cost = source.cost * SPEED_MEMORY + cost;
     }

@@ -1,12 +1,12 @@
 //! One generation: prefill, then rounds until something ends it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Account, CancelHandle, DraftChoice, Error, GenerationPlan, Known, OutputText, Passthrough, Recorder, Result,
-    RoundRecord, RoundTime, Stop, StopReason, TokenId, TokenMaskSource,
+    RoundRecord, Stop, StopReason, TokenId, TokenMaskSource,
     round::{Pair, Rounds},
     state::Held,
 };
@@ -63,6 +63,9 @@ pub struct Generation {
     rounds: Rounds,
     output: OutputText,
     start: Instant,
+    /// When the last event was handed over, and the time that the caller has kept to itself since the start.
+    handed_over: Option<Instant>,
+    idle: Duration,
     recorder: Recorder,
     /// Position of the first token that is not of the prompt.
     output_start: usize,
@@ -93,7 +96,8 @@ impl Generation {
         let (prompt_len, context_len) = (state.history.len(), state.target.context_len_max());
         let context_left = context_len - prompt_len + 1;
         let max_tokens = plan.max_tokens.min(context_left);
-        let draft_len_max = if state.drafter.is_some() { plan.draft_length.len_max() } else { 0 };
+        let drafts = state.drafter.is_some() || (constraint.is_some() && state.target.scores_every_row());
+        let draft_len_max = if drafts { plan.draft_length.len_max() } else { 0 };
         let rounds = Rounds::new(plan, state.history.vocab_len(), draft_len_max, context_len, constraint);
         state.draft_length.set_mode(plan.draft_length);
         let known = Known {
@@ -111,6 +115,8 @@ impl Generation {
             output_start: prompt_len,
             max_tokens,
             start,
+            handed_over: None,
+            idle: Duration::ZERO,
             rounds,
             output,
             held,
@@ -120,6 +126,11 @@ impl Generation {
     /// A handle that cancels this generation from any thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
+    }
+
+    /// Time since the start without what the caller did between events.
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed().saturating_sub(self.idle)
     }
 
     fn advance(&mut self) -> Result<Option<Event>> {
@@ -154,30 +165,36 @@ impl Generation {
         let state = self.held.state_mut();
         let first = state.history.len();
         let limit = state.draft_len_limit(self.max_tokens - (first - self.output_start));
+        let forced = self.rounds.look_ahead(limit);
         let source = state.draft_source();
         let choice = match &state.drafter {
-            Some(_) => state.draft_length.choose(source, limit),
+            Some(_) => state.draft_length.choose(source, self.rounds.draft_len_max().min(limit) - forced),
             None if state.target.scores_every_row() => DraftChoice::nothing(Passthrough::NoDrafter),
             None => DraftChoice::nothing(Passthrough::LastRowOnly),
         };
         let mut pair =
             Pair { target: &mut *state.target, drafter: state.drafter.as_deref_mut(), history: &mut state.history };
         let outcome = self.rounds.run(&mut pair, choice.len, &choice.stop)?;
-        let time = RoundTime { draft: outcome.times.draft, score: outcome.times.score };
-        state.draft_length.observe(source, self.rounds.confidences(), outcome.accepted, time);
+        state.draft_length.observe_after(
+            outcome.forced,
+            source,
+            &self.rounds.confidences()[outcome.forced..],
+            outcome.accepted,
+            outcome.time,
+        );
 
         let (chunk, ended) = self.show(first, outcome.accepted)?;
         let record = RoundRecord {
-            draft_len: choice.len,
+            draft_len: forced + choice.len,
             proposed: outcome.proposed,
             accepted: outcome.accepted,
             emitted: chunk.tokens.len(),
-            passthrough: choice.passthrough,
-            draft: outcome.times.draft,
-            score: outcome.times.score,
-            accept: outcome.times.accept,
+            passthrough: choice.passthrough.filter(|_| outcome.proposed == 0),
+            draft: outcome.time.draft,
+            score: outcome.time.score,
+            accept: outcome.accept,
         };
-        self.recorder.round(&record, self.start.elapsed());
+        self.recorder.round(&record, self.elapsed());
         if let Some(reason) = ended {
             self.phase = Phase::Ending(reason);
         }
@@ -187,7 +204,7 @@ impl Generation {
     fn end(&mut self, reason: StopReason) -> Event {
         self.phase = Phase::Ended;
         self.cancel.finish();
-        Event::Finished(Box::new(self.recorder.account(reason, self.start.elapsed())))
+        Event::Finished(Box::new(self.recorder.account(reason, self.elapsed())))
     }
 
     /// The text of the tokens from position `first` on, up to where the generation ends; what lies beyond is forgotten.
@@ -223,6 +240,15 @@ impl Iterator for Generation {
     type Item = Result<Event>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.idle += self.handed_over.take().map_or(Duration::ZERO, |instant| instant.elapsed());
+        let event = self.step();
+        self.handed_over = Some(Instant::now());
+        event
+    }
+}
+
+impl Generation {
+    fn step(&mut self) -> Option<Result<Event>> {
         match self.advance() {
             Ok(event) => event.map(Ok),
             Err(Error::Cancelled) if self.cancel.is_cancelled() => {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Drafter, EarlyStop, GenerationPlan, History, Model, Result, TokenId, TokenMaskSource, proposal::Proposal,
-    verify::Verifier,
+    DraftSink, Drafter, EarlyStop, GenerationPlan, History, Model, Result, RoundTime, TokenId, TokenMaskSource,
+    proposal::Proposal, verify::Verifier,
 };
 
 /// The models and the confirmed tokens that a round works on. The history's last token is the anchor.
@@ -19,16 +19,13 @@ pub(crate) struct Pair<'a> {
 pub(crate) struct Outcome {
     /// Tokens drafted.
     pub(crate) proposed: usize,
+    /// Of these, the first ones, which the constraint left hardly a choice about and no drafter made.
+    pub(crate) forced: usize,
     /// Drafted tokens confirmed; one more token, the target's own, follows them in the history.
     pub(crate) accepted: usize,
-    pub(crate) times: Times,
-}
-
-/// Where a round's time went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Times {
-    pub(crate) draft: Duration,
-    pub(crate) score: Duration,
+    /// Time of the passes.
+    pub(crate) time: RoundTime,
+    /// Time of the verification.
     pub(crate) accept: Duration,
 }
 
@@ -37,9 +34,11 @@ pub(crate) struct Rounds {
     verifier: Verifier,
     proposal: Proposal,
     constraint: Option<Box<dyn TokenMaskSource>>,
+    /// What the constraint leaves hardly a choice about.
+    forced: Vec<TokenId>,
     /// The anchor and the proposal: what the target scores.
     scored: Vec<TokenId>,
-    /// The confirmed tokens, for the drafter.
+    /// The confirmed tokens and those forced, for the drafter.
     context: Vec<TokenId>,
 }
 
@@ -56,9 +55,15 @@ impl Rounds {
             verifier: Verifier::new(plan, vocab_len),
             proposal: Proposal::new(vocab_len, draft_len_max),
             constraint,
+            forced: Vec::with_capacity(draft_len_max),
             scored: Vec::with_capacity(draft_len_max + 1),
-            context: Vec::with_capacity(context_len_max),
+            context: Vec::with_capacity(context_len_max + draft_len_max),
         }
+    }
+
+    /// Most tokens that a round may draft.
+    pub(crate) fn draft_len_max(&self) -> usize {
+        self.proposal.len_max()
     }
 
     /// True if the output has the target's own distribution.
@@ -71,7 +76,22 @@ impl Rounds {
         self.proposal.confidences()
     }
 
-    /// Confirms one to `draft_len + 1` tokens and appends them to the history.
+    /// Asks the constraint what must follow, of which the next round drafts at most `len_max` tokens before a drafter
+    /// is asked. Returns how many there are.
+    pub(crate) fn look_ahead(&mut self, len_max: usize) -> usize {
+        self.forced.clear();
+        let len_max = len_max.min(self.proposal.len_max());
+        if let Some(constraint) = &mut self.constraint
+            && len_max > 0
+        {
+            constraint.forced(&mut self.forced);
+            self.forced.truncate(len_max);
+        }
+        self.forced.len()
+    }
+
+    /// Confirms at least one token and at most one more than what [`look_ahead`](Self::look_ahead) found and the
+    /// drafter's `draft_len` tokens, and appends them to the history.
     ///
     /// The target's cache must hold all of the history but the last token, the anchor.
     ///
@@ -95,7 +115,7 @@ impl Rounds {
 
     fn propose_and_verify(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<Outcome> {
         let start = Instant::now();
-        self.propose(pair, draft_len, stop)?;
+        let forced = self.propose(pair, draft_len, stop)?;
         let drafted = Instant::now();
 
         let anchor = pair.history.len() - self.proposal.len() - 1;
@@ -115,18 +135,37 @@ impl Rounds {
         if let Some(drafter) = &mut pair.drafter {
             drafter.truncate(known)?;
         }
-        let times = Times { draft: drafted - start, score: scored - drafted, accept: scored.elapsed() };
-        Ok(Outcome { proposed: self.proposal.len(), accepted: acceptance.accepted, times })
+        let time = RoundTime { draft: drafted - start, score: scored - drafted };
+        let (proposed, accepted) = (self.proposal.len(), acceptance.accepted);
+        Ok(Outcome { proposed, forced, accepted, time, accept: scored.elapsed() })
     }
 
-    fn propose(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<()> {
+    /// Returns how many tokens of the proposal no drafter made.
+    fn propose(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<usize> {
         self.proposal.clear();
-        let Some(drafter) = pair.drafter.as_deref_mut().filter(|_| draft_len > 0) else { return Ok(()) };
+        let drafter = pair.drafter.as_deref_mut().filter(|_| draft_len > 0);
+        if drafter.is_none() && self.forced.is_empty() {
+            return Ok(0);
+        }
         // Drafted tokens go to the history, so the drafter looks at a copy. Only what the last round confirmed is new:
         // a generation never takes tokens back and goes on.
         self.context.extend_from_slice(&pair.history.tokens()[self.context.len()..]);
         let constraint = self.constraint.as_deref_mut().map(|constraint| constraint as &mut dyn TokenMaskSource);
-        let mut sink = self.verifier.sink(&mut self.proposal, pair.history, constraint, draft_len, stop);
-        drafter.propose(&self.context, draft_len, &mut sink)
+        let len_max = self.forced.len() + draft_len;
+        let mut sink = self.verifier.sink(&mut self.proposal, pair.history, constraint, len_max, stop);
+        let confirmed = self.context.len();
+        for &token in &self.forced {
+            if !sink.offer_token(token)? {
+                break;
+            }
+            self.context.push(token);
+        }
+        let forced = self.context.len() - confirmed;
+        let drafted = match drafter {
+            Some(drafter) => drafter.propose(&self.context, draft_len, &mut sink),
+            None => Ok(()),
+        };
+        self.context.truncate(confirmed);
+        drafted.map(|()| forced)
     }
 }

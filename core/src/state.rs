@@ -30,8 +30,11 @@ impl State {
     /// Most tokens that a round may draft where `tokens_left` may still be emitted: γ ≤ tokens left − 1, and anchor and
     /// draft must fit both caches.
     pub(crate) fn draft_len_limit(&self, tokens_left: usize) -> usize {
-        let Some(drafter) = &self.drafter else { return 0 };
-        let context_len = self.target.context_len_max().min(drafter.context_len_max());
+        if !self.target.scores_every_row() {
+            return 0;
+        }
+        let drafter_len = self.drafter.as_ref().map_or(usize::MAX, |drafter| drafter.context_len_max());
+        let context_len = self.target.context_len_max().min(drafter_len);
         (tokens_left - 1).min(context_len.saturating_sub(self.history.len()))
     }
 

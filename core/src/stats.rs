@@ -23,7 +23,7 @@ pub enum StopReason {
     Cancelled,
 }
 
-/// What a generation did, and what it took.
+/// What a generation did, and what it took. Times leave out what the caller does between two events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     /// Why it ended.

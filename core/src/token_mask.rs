@@ -22,6 +22,12 @@ pub trait TokenMaskSource: Send {
     /// # Errors
     /// `Constraint` if it has not gone that far.
     fn rollback(&mut self, count: usize) -> Result<()>;
+
+    /// Appends tokens that probably follow because there is hardly a choice to `tokens`: a draft that costs no model,
+    /// and is checked like any other. None unless the constraint can tell.
+    fn forced(&mut self, tokens: &mut Vec<TokenId>) {
+        let _ = tokens;
+    }
 }
 
 /// True if `mask` allows `token`.

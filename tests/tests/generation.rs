@@ -211,6 +211,48 @@ fn a_constraint_holds_in_drafts_and_in_the_check() {
 }
 
 #[test]
+fn what_a_constraint_forces_is_drafted_for_free_and_changes_nothing() {
+    let folder = pack();
+    let engine = open(folder.path());
+    let constraint = Some(ConstraintSpec::Regex("[0-9]the answer to everything is [0-9]{2}, they said".into()));
+    let never = Some(DraftLength::Fixed(0));
+    let plain = GenerationOptions { constraint: constraint.clone(), draft_length: never, ..greedy(80) };
+    let plain = answer(&session(&engine, Drafting::None), &PROMPT, &plain).unwrap();
+    assert!(plain.text.ends_with("they said"), "{:?}", plain.text);
+    assert_eq!(plain.account.proposed, 0);
+    for drafting in [Drafting::None, Drafting::Lookup, Drafting::Model, Drafting::Both] {
+        for draft_length in [DraftLength::Fixed(5), DraftLength::Adaptive(8)] {
+            let options =
+                GenerationOptions { constraint: constraint.clone(), draft_length: Some(draft_length), ..greedy(80) };
+            let forced = answer(&session(&engine, drafting), &PROMPT, &options).unwrap();
+            assert_eq!(forced.tokens, plain.tokens, "{drafting:?} {draft_length:?}");
+            let account = forced.account;
+            assert!(account.accepted > 0 && account.rounds < plain.account.rounds, "{drafting:?}: {account:?}");
+            assert!(account.positions.len() <= draft_length.len_max(), "{account:?}");
+        }
+    }
+}
+
+#[test]
+fn a_complete_constraint_ends_before_min_tokens() {
+    let folder = pack();
+    let engine = open(folder.path());
+    let options = GenerationOptions {
+        constraint: Some(ConstraintSpec::Regex("[0-9]{2}".into())),
+        min_tokens: Some(30),
+        ..greedy(40)
+    };
+    for temperature in [0.0, 1.0] {
+        for drafting in [Drafting::None, Drafting::Model] {
+            let options = GenerationOptions { temperature: Some(temperature), seed: Some(3), ..options.clone() };
+            let answer = answer(&session(&engine, drafting), &PROMPT, &options).unwrap();
+            assert_eq!(answer.account.stop_reason, StopReason::StopToken);
+            assert!(answer.text.len() == 2 && answer.text.bytes().all(|byte| byte.is_ascii_digit()), "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn seed_coupled_text_is_that_of_plain_sampling_with_the_same_seed() {
     let folder = pack();
     let engine = open(folder.path());
