@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use drafthorse_pack::Folder;
+use drafthorse_pack::{Folder, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -132,7 +132,7 @@ impl Engine {
     /// # Errors
     /// `OutOfMemory` if there is no room for caches; errors of the models.
     pub fn measure_costs(&self, widths: &[usize]) -> Result<CostProfile> {
-        measured(&self.0.target, self.0.drafter.as_ref(), widths)
+        Ok(measured(&self.0.target, self.0.drafter.as_ref(), widths)?.0)
     }
 
     /// The folder: kind, files, sizes, lineage, notes.
@@ -171,10 +171,17 @@ impl Engine {
             history: History::new(inner.conversation.vocab_len(), target.context_len_max() + DRAFT_LEN_MAX + 1),
             drafter,
             target,
-            draft_length: DraftLengthController::new(DraftLength::Fixed(0), &inner.report.costs, None),
+            draft_length: DraftLengthController::new(DraftLength::Fixed(0), &inner.report.costs, self.acceptance()),
             rows_independent: !self.folder().target.header.per_tensor_activations(),
         };
         Session::new(state, inner.conversation.with_policy(context_policy))
+    }
+
+    /// What the pack says about its own drafter; of one from elsewhere nothing is known.
+    fn acceptance(&self) -> Option<f64> {
+        let folder = self.folder();
+        let own = folder.manifest.as_ref().filter(|_| folder.drafter_source.is_none());
+        own.and_then(Manifest::acceptance_mean)
     }
 
     fn drafter(&self, drafting: Drafting, context_len: usize) -> Result<Option<Box<dyn Drafter>>> {
@@ -214,15 +221,16 @@ fn costs(options: &EngineOptions, key: String, target: &OnnxGraph, drafter: Opti
     if let Some(costs) = kept.as_ref().and_then(Kept::read) {
         return Ok(costs);
     }
-    let costs = measured(target, drafter, &measure::WIDTHS)?;
-    if let Some(kept) = kept {
+    let (costs, calm) = measured(target, drafter, &measure::WIDTHS)?;
+    // Costs measured while other programs kept the processor busy are better measured again at the next start.
+    if let Some(kept) = kept.filter(|_| calm) {
         kept.write(&costs);
     }
     Ok(costs)
 }
 
-/// Costs measured on models with small caches of their own.
-fn measured(target: &OnnxGraph, drafter: Option<&OnnxGraph>, widths: &[usize]) -> Result<CostProfile> {
+/// Costs measured on models with small caches of their own, and whether the machine was calm.
+fn measured(target: &OnnxGraph, drafter: Option<&OnnxGraph>, widths: &[usize]) -> Result<(CostProfile, bool)> {
     let mut target = target.model_of(measure::CACHE_LEN)?;
     let mut drafter = drafter.map(|drafter| drafter.model_of(measure::CACHE_LEN)).transpose()?;
     measure::costs(&mut target, drafter.as_mut().map(|drafter| drafter as &mut dyn Model), widths)

@@ -23,12 +23,15 @@ const CONTEXT_LEN: usize = 64;
 /// Size of the caches that are measured with: half of it is filled.
 pub(crate) const CACHE_LEN: usize = 2 * CONTEXT_LEN;
 
+/// Ratio of the median to the quickest pass beyond which a measurement is not kept.
+const SPREAD_MAX: f64 = 1.5;
+
 /// Passes per width, and the time after which fewer will do.
 const PASSES: usize = 9;
 const TIME_MAX: Duration = Duration::from_millis(1500);
 
 /// Times passes of `target` over each of `widths` rows, and of `drafter` over one token, in turns, so that a disturbance
-/// meets all of them. Both caches are empty afterwards.
+/// meets all of them. Both caches are empty afterwards. Says too whether the machine was calm enough to believe it.
 ///
 /// # Errors
 /// Errors of the models.
@@ -36,7 +39,7 @@ pub(crate) fn costs(
     target: &mut dyn Model,
     mut drafter: Option<&mut dyn Model>,
     widths: &[usize],
-) -> Result<CostProfile> {
+) -> Result<(CostProfile, bool)> {
     let context = vec![1 as TokenId; CONTEXT_LEN.min(target.context_len_max() / 2)];
     target.prefill(&context)?;
     if let Some(drafter) = &mut drafter {
@@ -71,8 +74,9 @@ pub(crate) fn costs(
     if let Some(drafter) = drafter {
         drafter.truncate(0)?;
     }
+    let calm = target_ms.iter_mut().all(|times| is_calm(times));
     let target_ms = widths.iter().zip(&mut target_ms).map(|(&width, times)| (width, typical(times))).collect();
-    Ok(CostProfile::new(target_ms, (!drafter_ms.is_empty()).then(|| typical(&mut drafter_ms))))
+    Ok((CostProfile::new(target_ms, (!drafter_ms.is_empty()).then(|| typical(&mut drafter_ms))), calm))
 }
 
 /// Milliseconds of one pass over `width` tokens.
@@ -89,6 +93,12 @@ fn timed(model: &mut dyn Model, width: usize, context_len: usize) -> Result<f64>
 fn typical(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 4]
+}
+
+/// True if half of the times are close to the quickest: what disturbs a machine does not disturb every pass alike.
+fn is_calm(times: &mut [f64]) -> bool {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2] <= times[0] * SPREAD_MAX
 }
 
 /// Costs kept between starts, with what they were measured on.
@@ -129,5 +139,31 @@ impl Kept {
         if let Err(error) = written {
             log::warn!("measured costs were not kept in {}: {error}", self.path.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbed_measurement_is_told_from_a_calm_one() {
+        assert!(is_calm(&mut [1.0, 1.1, 1.02, 9.0, 1.3]));
+        assert!(!is_calm(&mut [1.0, 2.0, 1.8, 9.0, 1.3]));
+    }
+
+    #[test]
+    fn kept_costs_are_those_of_the_same_key_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let costs = CostProfile::new(vec![(1, 2.0), (4, 3.0)], Some(0.5));
+        let kept = Kept::new(folder.path(), "one".into());
+        assert_eq!(kept.read(), None);
+        kept.write(&costs);
+        assert_eq!(kept.read(), Some(costs));
+        // Another key under the same name, as after a collision of hashes.
+        let other = Kept { key: "two".into(), ..kept };
+        assert_eq!(other.read(), None);
+        fs::write(&other.path, "{half").unwrap();
+        assert_eq!(other.read(), None);
     }
 }

@@ -251,6 +251,13 @@ impl Manifest {
         Ok(())
     }
 
+    /// Mean of the measured acceptances: what to expect of the drafter before anything is observed. `None` where nothing
+    /// was measured.
+    pub fn acceptance_mean(&self) -> Option<f64> {
+        let sum: f64 = self.acceptance.iter().map(|measured| measured.acceptance).sum();
+        (!self.acceptance.is_empty()).then(|| sum / self.acceptance.len() as f64)
+    }
+
     /// The file's contents, with a line break at the end.
     pub(crate) fn to_json(&self) -> String {
         // Maps with string keys always serialise.
