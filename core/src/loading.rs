@@ -29,9 +29,9 @@ pub(crate) type Opened = (OnnxGraph, PlacementReport);
 pub(crate) fn load(folder: &Folder, room: &Room, options: &EngineOptions) -> Result<Loaded> {
     let mut drafter_missing = room.drafter_missing.clone();
     let wanted = folder.drafter.as_ref().filter(|_| drafter_missing.is_none() && !folder.target.last_row_only());
-    let target = (folder.target.path.as_path(), model_options("target", &folder.target, room, options)?);
+    let target = (folder.target.path.as_path(), model_options("target", folder, &folder.target, room, options)?);
     let drafter = match wanted {
-        Some(files) => Some((files.path.as_path(), model_options("drafter", files, room, options)?)),
+        Some(files) => Some((files.path.as_path(), model_options("drafter", folder, files, room, options)?)),
         None => None,
     };
     let together = on_cpu(&target.1) && drafter.as_ref().is_none_or(|(_, options)| on_cpu(options));

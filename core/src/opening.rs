@@ -1,11 +1,13 @@
 //! From a folder's description and the caller's options to the options of each model.
 
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use drafthorse_pack::{Folder, ModelFiles, OpenOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheLayout, CostProfile, Error, ModelOptions, NameHints, Provider, ProviderChoice, Result};
+use crate::{
+    CacheLayout, CompiledCache, CostProfile, Error, ModelOptions, NameHints, Provider, ProviderChoice, Result, Spinning,
+};
 
 /// What to do with a drafter that does not fit the memory budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub struct EngineOptions {
     pub target_threads: Option<usize>,
     /// The same for the drafter.
     pub drafter_threads: Option<usize>,
+    /// What worker threads of both models do while they wait.
+    pub spinning: Spinning,
     /// Tokens that a session must hold; `None` takes what models and budget allow.
     pub context_len: Option<usize>,
     /// Most bytes for the KV caches of one session, target's and drafter's together.
@@ -43,8 +47,11 @@ pub struct EngineOptions {
     pub check_digests: bool,
     /// The ONNX Runtime library; `None` looks at `ORT_DYLIB_PATH` and then where `cargo xtask setup` places it.
     pub runtime_library: Option<PathBuf>,
-    /// Where measured costs are kept between starts; `None` measures at every start.
+    /// Where measured costs and compiled graphs are kept between starts, and where a provider's proof may write for a
+    /// moment; `None` measures and compiles at every start, and proves in the system's folder for temporary files.
     pub cache_folder: Option<PathBuf>,
+    /// The device and its drivers in any words that change when they do: compiled graphs are kept for one of them.
+    pub device: Option<String>,
     /// Costs known from elsewhere; nothing is measured then.
     pub costs: Option<CostProfile>,
 }
@@ -58,16 +65,23 @@ impl Default for EngineOptions {
             drafter_providers: Vec::new(),
             target_threads: None,
             drafter_threads: None,
+            spinning: Spinning::default(),
             context_len: None,
             cache_bytes_max: 1 << 30,
             drafter_misfit: DrafterMisfit::default(),
             check_digests: true,
             runtime_library: None,
             cache_folder: None,
+            device: None,
             costs: None,
         }
     }
 }
+
+/// A model of fewer bytes computes on one thread unless somebody asks for more: its operators are done before a second
+/// thread is awake.
+const SINGLE_THREAD_BYTES: u64 = 4 << 20;
+
 /// Context where nobody says how long it should be: enough for a conversation, small enough for a phone.
 const CONTEXT_LEN_DEFAULT: usize = 4096;
 
@@ -120,6 +134,7 @@ impl Room {
 /// `InvalidOption` for a provider that the folder asks for and nobody knows.
 pub(crate) fn model_options(
     role: &'static str,
+    folder: &Folder,
     files: &ModelFiles,
     room: &Room,
     options: &EngineOptions,
@@ -133,7 +148,8 @@ pub(crate) fn model_options(
         role,
         runtime_library: options.runtime_library.clone(),
         providers: if providers.is_empty() { folder_providers(files)? } else { providers.clone() },
-        threads: threads.or(files.session.intra_op_threads),
+        threads: threads.or(files.session.intra_op_threads).or((files.bytes < SINGLE_THREAD_BYTES).then_some(1)),
+        spinning: options.spinning,
         session_entries: files.session.config_entries.clone().into_iter().collect(),
         names: NameHints {
             input_ids: Some(io.input_ids.clone()),
@@ -149,10 +165,18 @@ pub(crate) fn model_options(
         context_len_max: files.shape.context_len.unwrap_or(room.context_len),
         context_len: Some(files.shape.context_len.map_or(room.context_len, |own| own.min(room.context_len))),
         cache_bytes_max: options.cache_bytes_max,
+        compiled_cache: compiled_cache(folder, files, options),
         // An app may write there, and on Android not into the system's.
         scratch_folder: options.cache_folder.clone().filter(|folder| std::fs::create_dir_all(folder).is_ok()),
         ..ModelOptions::default()
     })
+}
+
+/// Where compiled graphs of `files` are kept: only of models that a manifest tells apart.
+fn compiled_cache(folder: &Folder, files: &ModelFiles, options: &EngineOptions) -> Option<CompiledCache> {
+    let device = options.device.clone().unwrap_or_else(|| format!("{} {}", env::consts::OS, env::consts::ARCH));
+    let folder_kept = options.cache_folder.as_ref()?.join("compiled");
+    Some(CompiledCache { folder: folder_kept, model_digest: folder.recorded_digest(files)?, device })
 }
 
 /// The providers that the folder asks for, with the CPU as the last resort.

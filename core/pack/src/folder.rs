@@ -267,7 +267,8 @@ impl Folder {
         self.recorded_digest(&self.target)
     }
 
-    fn recorded_digest(&self, model: &ModelFiles) -> Option<String> {
+    /// `model_digest` of a model of this folder by the manifest's digests; `None` where no manifest tells.
+    pub fn recorded_digest(&self, model: &ModelFiles) -> Option<String> {
         let manifest = self.manifest.as_ref()?;
         let digests = model.paths().map(|path| {
             let relative = path.strip_prefix(&self.path).ok()?;

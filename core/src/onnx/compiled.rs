@@ -8,7 +8,7 @@ use ort::session::builder::SessionBuilder;
 use sha2::{Digest, Sha256};
 
 use super::environment::build_info;
-use super::options::{CompiledCache, ProviderChoice};
+use super::options::{CompiledCache, Provider, ProviderChoice};
 use super::providers;
 use super::raw::runtime_error;
 use crate::Result;
@@ -26,7 +26,7 @@ pub(super) struct Compiled {
 /// # Errors
 /// The reason, if the folder cannot be made.
 pub(super) fn prepare(cache: Option<&CompiledCache>, choice: &ProviderChoice) -> Result<Compiled, String> {
-    let Some(cache) = cache else { return Ok(Compiled::default()) };
+    let Some(cache) = cache.filter(|_| choice.provider != Provider::Cpu) else { return Ok(Compiled::default()) };
     let folder = cache.folder.join(key(cache, choice, build_info()));
     fs::create_dir_all(&folder).map_err(|error| format!("compiled graphs: {}: {error}", folder.display()))?;
     let context = providers::compiles_contexts(choice.provider).then(|| folder.join("context.onnx"));
@@ -57,7 +57,15 @@ impl Compiled {
         let failed = |error| runtime_error("build the session", &error);
         let Some(context) = &self.context else { return builder.commit_from_file(model).map_err(failed) };
         if context.is_file() {
-            return builder.commit_from_file(context).map_err(failed);
+            match builder.commit_from_file(context) {
+                Ok(session) => return Ok(session),
+                // Made by another driver, or damaged: the next start compiles anew.
+                Err(error) => {
+                    log::warn!("the compiled graph is dropped: {}: {error}", context.display());
+                    let _ = fs::remove_file(context);
+                    return builder.commit_from_file(model).map_err(failed);
+                }
+            }
         }
         let session = builder.commit_from_file(model);
         let written = temporary(context);
@@ -100,7 +108,6 @@ fn key(cache: &CompiledCache, choice: &ProviderChoice, runtime: &str) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::options::Provider;
 
     #[test]
     fn the_key_changes_with_everything_that_a_compiled_graph_depends_on() {

@@ -13,6 +13,7 @@ use super::model::OnnxModel;
 use super::options::{ModelOptions, PlacementReport, Provider, ProviderChoice};
 use super::placement::Placement;
 use super::proof;
+use super::providers;
 use super::session::{Refusal, SharedSession};
 use crate::{Error, Result};
 
@@ -83,7 +84,10 @@ fn open_on(
         .map_err(Refusal::Graph)?;
     let plan = Plan {
         chunk_len: options.chunk_len.unwrap_or_else(|| chunk_len(&shared)),
-        width_buckets: options.width_buckets.clone(),
+        width_buckets: match &options.width_buckets[..] {
+            [] => providers::width_buckets(choice.provider),
+            asked => asked.to_vec(),
+        },
         capacity,
     };
     let mut graph = OnnxGraph::new(Arc::new(shared), plan);

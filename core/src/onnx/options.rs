@@ -146,7 +146,8 @@ pub struct ModelOptions {
     pub cache_bytes_max: u64,
     /// Tokens per pass of a prefill; `None` chooses by the width of the vocabulary.
     pub chunk_len: Option<usize>,
-    /// Widths that short passes are padded to, ascending; empty for none. For providers that compile per shape.
+    /// Widths that short passes are padded to, ascending; empty leaves it to the provider: those that compile a graph
+    /// per shape have some.
     pub width_buckets: Vec<usize>,
     /// Where compiled graphs are kept between starts, for providers that compile.
     pub compiled_cache: Option<CompiledCache>,

@@ -58,6 +58,14 @@ pub(super) fn session_threads(provider: Provider, asked: Option<usize>) -> Optio
     if provider == Provider::Xnnpack { Some(1) } else { asked }
 }
 
+/// Widths that short passes are padded to where nobody asks for others: a graph is compiled for each.
+pub(super) fn width_buckets(provider: Provider) -> Vec<usize> {
+    match provider {
+        Provider::CoreMl | Provider::Nnapi | Provider::Qnn => vec![1, 2, 4, 8],
+        _ => Vec::new(),
+    }
+}
+
 /// True for providers that write compiled graphs through the runtime's own context mechanism.
 pub(super) fn compiles_contexts(provider: Provider) -> bool {
     provider == Provider::Qnn
