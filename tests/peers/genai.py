@@ -125,6 +125,7 @@ def call_ours(binary, pack, mode, arguments, prompt):
         "plain": ["--drafting", "none"],
         "draft": ["--draft-tokens", str(arguments.draft_tokens)],
         "lookup": ["--draft-tokens", str(arguments.draft_tokens), "--drafting", "lookup"],
+        "adaptive draft": ["--drafting", "model"],
         "adaptive": ["--drafting", "both"],
     }[mode]
     done = subprocess.run(
@@ -169,8 +170,9 @@ def measure(arguments, python, binary, scratch):
                 if run == 0:
                     at = first_difference(results["ours"]["tokens"], results["genai"]["tokens"])
                     differences.setdefault(mode, []).append(at)
-            result = call_ours(binary, pack, "adaptive", arguments, prompt)
-            rates.setdefault(("adaptive", "ours"), []).append(result["rate"])
+            for mode in ("adaptive draft", "adaptive"):
+                result = call_ours(binary, pack, mode, arguments, prompt)
+                rates.setdefault((mode, "ours"), []).append(result["rate"])
     return rates, differences
 
 
@@ -196,6 +198,12 @@ def report(arguments, rates, differences):
         same = "yes" if all(at is None for at in differences[mode]) else f"first difference at {differences[mode]}"
         print(f"| {mode} | {statistics.median(rates[mode, 'ours']):.1f} | {statistics.median(rates[mode, 'genai']):.1f} "
               f"| {statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f}) | {same} |")
+    if ("draft", "genai") in rates:
+        adaptive = rates["adaptive draft", "ours"]
+        pairs = [ours / theirs for ours, theirs in zip(adaptive, rates["draft", "genai"])]
+        print(f"| draft, ours of adaptive length | {statistics.median(adaptive):.1f} "
+              f"| {statistics.median(rates['draft', 'genai']):.1f} "
+              f"| {statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f}) | |")
     adaptive = rates["adaptive", "ours"]
     best = max(statistics.median(rates[key]) for key in rates if key[1] == "genai")
     print(f"| adaptive, both drafters | {statistics.median(adaptive):.1f} | no such mode; its best above {best:.1f} "
