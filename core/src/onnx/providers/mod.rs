@@ -40,6 +40,10 @@ pub(super) fn register(
         return plugin::register(builder, environment, choice, library);
     }
     let dispatch = dispatch(choice, context)?;
+    let builder = match choice.provider {
+        Provider::Cpu => plugin::keep_to_cpu(builder, environment)?,
+        _ => builder,
+    };
     builder
         .with_execution_providers([dispatch.error_on_failure()])
         .map_err(|error| runtime_error("add the provider", &error).to_string())

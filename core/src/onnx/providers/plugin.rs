@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
 
-use super::ProviderChoice;
+use super::{Provider, ProviderChoice};
 use crate::onnx::raw::runtime_error;
 
 /// Libraries that the runtime has loaded: it refuses a second time.
@@ -32,6 +32,17 @@ pub(super) fn register(
     builder
         .with_devices(devices, Some(&options))
         .map_err(|error| runtime_error("add the provider's devices", &error).to_string())
+}
+
+/// Holds a session to the CPU's own provider where a plug-in is loaded: left to itself, the runtime takes the plug-in's
+/// devices for a session that names none, and QNN calls its device a CPU.
+pub(super) fn keep_to_cpu(builder: SessionBuilder, environment: &Environment) -> Result<SessionBuilder, String> {
+    if LOADED.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        return Ok(builder);
+    }
+    let name = Provider::Cpu.runtime_name();
+    let devices: Vec<_> = environment.devices().filter(|device| device.ep().is_ok_and(|ep| ep == name)).collect();
+    builder.with_devices(devices, None).map_err(|error| runtime_error("name the CPU", &error).to_string())
 }
 
 fn load(environment: &Environment, name: &str, library: &Path) -> Result<(), String> {
