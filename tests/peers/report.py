@@ -120,7 +120,8 @@ def genai_generations(arguments, folder, mode, prompt, place, start):
             {**place, "repetition": place["repetition"] + number}, MODES[mode], start,
             prompt_tokens=result["prompt_tokens"], tokens=len(result["tokens"]), ttft_ms=rounds[0][0] if rounds else 0.0,
             decode_tokens_per_s=1e3 * tokens_after / after_first if after_first > 0 else 0.0,
-            rounds=stats.get("rounds", len(rounds)), proposed=stats.get("draft_tokens_proposed", 0),
+            # Every pass of the target emits one token of its own; passes without a draft are not among its rounds.
+            rounds=len(result["tokens"]) - stats.get("draft_tokens_accepted", 0), proposed=stats.get("draft_tokens_proposed", 0),
             accepted=stats.get("draft_tokens_accepted", 0), text_digest=digest(result["tokens"]),
             detail={"rounds": rounds[1:]}))
     return made

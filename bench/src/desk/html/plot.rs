@@ -136,7 +136,8 @@ impl Chart {
             .collect();
         let _ = write!(
             self.body,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" stroke-dasharray=\"2 3\"/>",
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1\" \
+             stroke-opacity=\"0.45\"/>",
             places.join(" ")
         );
     }
@@ -203,17 +204,6 @@ impl Chart {
             WIDTH - RIGHT - 4.0,
             at - 5.0,
             escaped(label)
-        );
-    }
-
-    /// A label at a place of the plot.
-    pub(super) fn label(&mut self, x: f64, y: f64, text: &str) {
-        let _ = write!(
-            self.body,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            self.at_x(x),
-            self.at_y(y) - 9.0,
-            escaped(text)
         );
     }
 

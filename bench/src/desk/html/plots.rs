@@ -146,14 +146,21 @@ pub(super) fn prediction(subject: &Subject) -> Option<String> {
     for (prediction, (mode, dash)) in
         predictions.iter().zip([(Mode::Drafter, ""), (Mode::Lookup, "5 4"), (Mode::Both, "2 3")])
     {
-        chart.name(colour(mode), &format!("{}, α {:.2}", prediction.decoding.name(), prediction.acceptance));
+        chart.name(
+            colour(mode),
+            &format!(
+                "{}, α {:.2}: at best {:.2}×",
+                prediction.decoding.name(),
+                prediction.acceptance,
+                prediction.speedup_best
+            ),
+        );
         let points: Vec<(f64, f64)> =
             prediction.speedup_by_draft_len.iter().enumerate().map(|(len, value)| (len as f64, *value)).collect();
         chart.line(&points, colour(mode), dash);
         let (best, value) = (prediction.draft_len_best as f64, prediction.speedup_best);
         let about = format!("{}: at best {value:.2}× with drafts of {best}", prediction.decoding.name());
         chart.dot(best, value, colour(mode), false, &about);
-        chart.label(best, value, &format!("{value:.2}×"));
         if let Some(reached) = prediction.reached {
             let about = format!("{}: adaptive reached {reached:.2}×", prediction.decoding.name());
             chart.dot(best, reached, colour(mode), true, &about);
@@ -182,7 +189,7 @@ pub(super) fn over_time(subject: &Subject) -> Option<String> {
         (line(|sample| sample.temperature_c), line(|sample| Some(100.0 * sample.other_cpu_share?)));
     let (name, points) = match (temperature.is_empty(), others.is_empty()) {
         (false, _) => ("°C", temperature),
-        (true, false) => ("% of the processors used by others (no temperature)", others),
+        (true, false) => ("% of processors used by others", others),
         (true, true) => ("", Vec::new()),
     };
     if !points.is_empty() {
