@@ -4,6 +4,7 @@ use crate::Account;
 use crate::number::count;
 
 /// What a generation tells while it runs.
+#[allow(clippy::large_enum_variant, reason = "the border copies every event, and boxes none")]
 #[derive(Clone, Debug, PartialEq, uniffi::Enum)]
 pub enum GenerationEvent {
     /// Part of the prompt is in the cache.

@@ -1,15 +1,21 @@
 //! The repository's own commands, one module each: `cargo xtask COMMAND`.
 
+mod android;
 mod arm;
 mod bindings;
+mod border;
 mod cargo;
 mod check;
 mod demo;
+mod elf;
+mod ios;
 mod kotlin;
 mod runtime;
 #[path = "../../core/pack/src/runtime_library.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod runtime_library;
+mod rust_source;
+mod size;
 mod swift;
 mod test;
 mod tidy;
@@ -30,6 +36,17 @@ cargo xtask COMMAND
   kotlin bench      what a streamed token costs at the border to Kotlin
   swift             build and test the Swift package; makes a Swift toolchain where there is none
   swift bench       what a streamed token costs at the border to Swift
+  android           the library for Android, by the NDK, where the Gradle project looks
+  android --link-check [RUST_PREFIX]
+                    without the NDK: builds, links and checks symbols and page alignment; nothing to ship
+  ios --onnxruntime XCFRAMEWORK
+                    the XCFramework for the Swift package, on a Mac
+  ios --check [RUST_PREFIX]
+                    without a Mac: the device's static library
+  border [--release]
+                    what a streamed token costs at the border to Java; after cargo xtask kotlin
+  size [android|ios [RUST_PREFIX]]
+                    the stripped library's size, recorded in docs/sizes.md
   setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
 ";
 
@@ -46,6 +63,11 @@ fn main() -> ExitCode {
         ["bindings", rest @ ..] => bindings::run(rest),
         ["kotlin", "bench"] => kotlin::bench(),
         ["kotlin", goals @ ..] => kotlin::test(goals),
+        ["android", rest @ ..] => android::run(rest),
+        ["ios", rest @ ..] => ios::run(rest),
+        ["border"] => border::run(false),
+        ["border", "--release"] => border::run(true),
+        ["size", rest @ ..] => size::run(rest),
         ["swift"] => swift::test(),
         ["swift", "bench"] => swift::bench(),
         [] | ["help" | "--help" | "-h"] => {

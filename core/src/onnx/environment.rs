@@ -48,8 +48,8 @@ fn found() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
-    if cfg!(target_os = "android") {
-        // Inside the app's package, where only the loader finds it.
+    if cfg!(any(target_os = "android", target_os = "ios")) {
+        // Inside the app's package, where only the loader finds it, or linked into the app.
         return Ok(runtime_library::FILE_NAME.into());
     }
     runtime_library::path().ok_or_else(|| Error::RuntimeLibrary {
@@ -77,8 +77,8 @@ fn another_loaded(path: PathBuf, loaded: &Loaded) -> Error {
 
 fn load(path: &Path) -> Result<Environment> {
     let refused = |reason: String| Error::RuntimeLibrary { path: path.to_owned(), reason };
-    let environment = ort::init_from(path)
-        .map_err(|error| refused(format!("{error}; run `cargo xtask setup` for one that fits")))?
+    let environment = begin(path)
+        .map_err(refused)?
         .with_name("drafthorse")
         .with_telemetry(false)
         .with_logger(Arc::new(forward))
@@ -87,6 +87,15 @@ fn load(path: &Path) -> Result<Environment> {
     environment.set_log_level(lowest_level());
     Ok(environment)
 }
+
+/// An environment of the library at `path`.
+#[cfg(not(target_os = "ios"))]
+fn begin(path: &Path) -> Result<ort::environment::EnvironmentBuilder, String> {
+    ort::init_from(path).map_err(|error| format!("{error}; run `cargo xtask setup` for one that fits"))
+}
+
+#[cfg(target_os = "ios")]
+use super::linked::begin;
 
 /// What the runtime reports as an error also comes back as a status, so here it is a warning.
 fn forward(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {

@@ -12,6 +12,8 @@ mod feeds;
 mod graph;
 mod interrupt;
 mod kv_cache;
+#[cfg(target_os = "ios")]
+mod linked;
 mod logits;
 mod model;
 mod open;
