@@ -1,6 +1,7 @@
 //! Generated answers on disk: Parquet files of token ids with the provenance of every row.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -140,6 +141,19 @@ fn flatten<'a, T: Copy + 'a>(lists: impl Iterator<Item = &'a [T]>) -> (Vec<T>, V
         }
     }
     (values, definitions, repetitions)
+}
+
+/// SHA-256 of the weights in a model's folder, for provenance; none if they lie in several files.
+///
+/// # Errors
+/// `Format` if the file cannot be read.
+pub fn model_digest(folder: &Path) -> Result<Option<String>> {
+    let weights = folder.join("model.safetensors");
+    if !weights.exists() {
+        return Ok(None);
+    }
+    let digest = drafthorse_pack::digest_file(&weights, &mut |_| ControlFlow::Continue(()));
+    Ok(Some(digest.map_err(|error| Error::format(&weights, error.to_string()))?.sha256))
 }
 
 /// Reads what [`write`] wrote.

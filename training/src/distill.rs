@@ -235,6 +235,7 @@ mod tests {
     use crate::distill::recipe::{DistillSettings, Selection, TargetText};
     use crate::distill::source::{Mixture, OnPolicy};
     use crate::distill::task::{PromptEnd, TaskSettings};
+    use crate::generate::{GenerateRecipe, Shard, generate};
     use crate::import::hugging_face;
     use crate::loss::Loss;
     use crate::model::ModelConfig;
@@ -364,5 +365,41 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let error = distill(&recipe, root.path(), &root.path().join("run"), &Device::flex()).unwrap_err();
         assert!(matches!(error, Error::Mismatch { .. }), "{error}");
+    }
+
+    #[test]
+    fn learns_from_what_generate_wrote_but_not_from_held_out_prompts() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.mixture = Mixture { fixed: 0.0, target: 1.0, on_policy: 0.0, generic_share: 0.0 };
+        recipe.select.prompts = 8;
+        let asked = GenerateRecipe {
+            model: recipe.target.clone(),
+            temperatures: vec![1.0],
+            top_p: vec![1.0],
+            prompts: 0,
+            completion_len_max: 8,
+            batch: 32,
+            seed: recipe.train.seed,
+            top_k: 0,
+            task: recipe.task.clone(),
+        };
+        let (answers, device) = (root.path().join("answers.parquet"), Device::flex());
+        let written = generate(&asked, root.path(), Shard { index: 0, count: 1 }, &answers, &device).unwrap();
+        recipe.target_text.path = Some(answers.clone());
+        let pair = Pair::open(&recipe.target, &recipe.drafter, &device).unwrap();
+        let texts = Texts::load(&recipe, &pair, root.path()).unwrap();
+        let pools = texts.pools(&recipe, &pair, &root.path().join("unused")).unwrap();
+        let (_, learned) = pools.target.shares().next().unwrap();
+        assert!((1..=written - 8).contains(&learned.len()), "{} of {written}", learned.len());
+
+        recipe.train.steps = 2;
+        distill(&recipe, root.path(), &root.path().join("run"), &device).unwrap();
+
+        let other = Llama::random(pair.target.config().clone(), 9, &device).unwrap();
+        let tokenizer = root.path().join("tokenizer.json");
+        folder::replace(&recipe.target, |folder| hugging_face::save(folder, &other, Some(&tokenizer))).unwrap();
+        let error = distill(&recipe, root.path(), &root.path().join("again"), &device).unwrap_err();
+        assert!(error.to_string().contains("other weights"), "{error}");
     }
 }

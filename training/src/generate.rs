@@ -1,6 +1,5 @@
 //! A model answers prompts; the answers become a data set that can be made in shards on many machines.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, activation};
@@ -194,19 +193,13 @@ fn samplings(recipe: &GenerateRecipe) -> Result<Vec<Sampling>> {
 }
 
 fn provenance(recipe: &GenerateRecipe, shard: Shard) -> Result<Value> {
-    let weights = recipe.model.join("model.safetensors");
-    let digest = if weights.exists() {
-        let digest = drafthorse_pack::digest_file(&weights, &mut |_| ControlFlow::Continue(()));
-        Some(digest.map_err(|error| Error::format(&weights, error.to_string()))?.sha256)
-    } else {
-        None
-    };
+    let model = &recipe.model;
     let mut recipe = json!(recipe);
     // Where the model lay on this machine says nothing; its digest does.
     recipe["model"] = Value::Null;
     Ok(json!({
         "program": format!("drafthorse-train {}", env!("CARGO_PKG_VERSION")),
-        "model_sha256": digest,
+        "model_sha256": dataset::model_digest(model)?,
         "recipe": recipe,
         "shard": [shard.index, shard.count],
     }))

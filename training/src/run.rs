@@ -1,5 +1,8 @@
 //! What is kept of a run: its recipe with seed and commit, its metrics, its last good checkpoint.
 
+mod tensorboard;
+
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::tensorboard::EventFile;
 use crate::error::IoContext;
 use crate::import::hugging_face;
 use crate::model::Llama;
@@ -19,6 +23,8 @@ use crate::{Error, Result, folder, safetensors_file};
 /// The folder of one run.
 pub struct Run {
     folder: PathBuf,
+    /// Begun with the first line, when it is known which step comes first.
+    events: RefCell<Option<EventFile>>,
 }
 
 /// Where training stands; everything that is not a tensor and must survive a kill.
@@ -55,7 +61,7 @@ impl Run {
         let record = Record { program: env!("CARGO_PKG_VERSION"), commit: commit(), recipe };
         let text = toml::to_string(&record).map_err(|error| Error::format(&path, error.to_string()))?;
         folder::write_file(&path, text.as_bytes())?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), events: RefCell::new(None) })
     }
 
     /// The last good checkpoint: a Hugging Face folder with the optimiser's state beside.
@@ -112,14 +118,20 @@ impl Run {
         Ok(Some((model, progress)))
     }
 
-    /// Appends a line to `metrics.jsonl`.
+    /// Appends a line to `metrics.jsonl`, and its numbers to the event file that TensorBoard reads.
     ///
     /// # Errors
     /// `Io`.
     pub fn log(&self, metrics: &Value) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
         let mut file = OpenOptions::new().create(true).append(true).open(&path).at(&path)?;
-        writeln!(file, "{metrics}").at(&path)
+        writeln!(file, "{metrics}").at(&path)?;
+        let mut events = self.events.borrow_mut();
+        if events.is_none() {
+            let step = metrics["step"].as_u64().unwrap_or(0);
+            *events = Some(EventFile::create(&self.folder.join("tensorboard"), usize::try_from(step).unwrap_or(0))?);
+        }
+        events.as_mut().map_or(Ok(()), |events| events.log(metrics))
     }
 
     /// A kill after the checkpoint leaves lines that will be written again.

@@ -18,7 +18,7 @@ use crate::error::IoContext;
 use crate::import::hugging_face;
 use crate::model::Llama;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result, folder};
+use crate::{Error, Result, dataset, folder};
 
 /// Two models over one vocabulary.
 pub struct Pair {
@@ -176,7 +176,13 @@ impl Texts {
     fn target_texts(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Vec<Example>> {
         let settings = &recipe.target_text;
         if let Some(path) = &settings.path {
-            return read_examples(path, None, pair.target.config().vocab_len);
+            let mut examples = read_answers(path, &recipe.target, pair.target.config().vocab_len)?;
+            // What selects the best state must not be learned, wherever the texts were written.
+            examples.retain(|example| !self.is_held_out(&example.prompt));
+            if examples.is_empty() {
+                return Err(Error::format(path, "no text whose prompt is not held out"));
+            }
+            return Ok(examples);
         }
         let header = json!({
             "target": digest(&pair.target), "seed": recipe.train.seed, "settings": settings,
@@ -215,6 +221,12 @@ impl Texts {
         Ok(examples)
     }
 
+    /// True if `prompt` begins a held-out text, or a held-out prompt begins it: cuts differ from recipe to recipe.
+    fn is_held_out(&self, prompt: &[u32]) -> bool {
+        let mut held = self.held.iter().flat_map(|(_, examples)| examples);
+        held.any(|example| example.prompt.starts_with(prompt) || prompt.starts_with(&example.prompt))
+    }
+
     /// The target's answers to the held-out prompts, by task and temperature.
     ///
     /// # Errors
@@ -245,6 +257,27 @@ fn digest(model: &Llama) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Reads texts that the target wrote: the Parquet of `generate`, which must be this target's, or JSON lines.
+fn read_answers(path: &Path, target: &Path, vocab_len: usize) -> Result<Vec<Example>> {
+    if path.extension().is_none_or(|extension| extension != "parquet") {
+        return read_examples(path, None, vocab_len);
+    }
+    let (answers, provenance) = dataset::read(path)?;
+    if let Some(written_by) = provenance["model_sha256"].as_str()
+        && dataset::model_digest(target)?.is_some_and(|target| target != written_by)
+    {
+        return Err(Error::format(path, format!("written by other weights than {}; generate anew", target.display())));
+    }
+    answers
+        .into_iter()
+        .filter(|answer| !answer.completion.is_empty())
+        .map(|answer| {
+            let example = Example { prompt: answer.prompt, completion: answer.completion };
+            checked(example, vocab_len).map_err(|reason| Error::format(path, format!("answer {}: {reason}", answer.key)))
+        })
+        .collect()
+}
+
 /// Reads examples as JSON lines; the first line must be `header` if one is given.
 fn read_examples(path: &Path, header: Option<&str>, vocab_len: usize) -> Result<Vec<Example>> {
     let text = std::fs::read_to_string(path).at(path)?;
@@ -258,14 +291,18 @@ fn read_examples(path: &Path, header: Option<&str>, vocab_len: usize) -> Result<
         .map(|(index, line)| {
             let wrong = |reason: String| Error::format(path, format!("line {}: {reason}", index + 1));
             let example: Example = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-            let mut tokens = example.prompt.iter().chain(&example.completion);
-            if example.prompt.is_empty() {
-                return Err(wrong("the prompt is empty".into()));
-            }
-            match tokens.find(|&&token| token as usize >= vocab_len) {
-                Some(token) => Err(wrong(format!("token {token} is not below {vocab_len}"))),
-                None => Ok(example),
-            }
+            checked(example, vocab_len).map_err(wrong)
         })
         .collect()
+}
+
+/// The example if its prompt has a token and no token lies outside the vocabulary, else what is wrong.
+fn checked(example: Example, vocab_len: usize) -> Result<Example, String> {
+    if example.prompt.is_empty() {
+        return Err("the prompt is empty".into());
+    }
+    match example.prompt.iter().chain(&example.completion).find(|&&token| token as usize >= vocab_len) {
+        Some(token) => Err(format!("token {token} is not below {vocab_len}")),
+        None => Ok(example),
+    }
 }

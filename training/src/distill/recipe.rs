@@ -58,7 +58,8 @@ pub struct TargetText {
     pub temperatures: Vec<f64>,
     /// Nucleus of the draws.
     pub top_p: f64,
-    /// JSON lines with `prompt` and `completion` as token ids, read instead of writing.
+    /// Read instead of writing: the Parquet of `generate`, or JSON lines with `prompt` and `completion` as token ids.
+    /// Answers to held-out prompts are left out.
     pub path: Option<PathBuf>,
 }
 
