@@ -12,12 +12,27 @@ use crate::cargo;
 const PACKAGE: &str = "drafthorse-bindings";
 const GENERATOR: &str = "drafthorse-bindgen";
 
+/// The Kotlin and Swift tests compare their texts with the command's.
+const COMMAND: &str = "drafthorse-cli";
+
 /// The name that Kotlin and Swift load or link.
 const LIBRARY: &str = "drafthorse_bindings";
 
+/// How the library and the `drafthorse` command are built.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Build {
+    /// By themselves, for debugging.
+    Debug,
+    /// By themselves, optimised.
+    Release,
+    /// With the whole workspace, as `cargo test --workspace` just did: with other features of its dependencies, every
+    /// one of them would be compiled a second time.
+    Workspace,
+}
+
 /// What was built and written.
 pub(crate) struct Written {
-    /// Folder with the shared and the static library.
+    /// Folder with the shared and the static library, and the command.
     pub(crate) libraries: PathBuf,
     /// Folder with the generated sources.
     pub(crate) sources: PathBuf,
@@ -25,27 +40,30 @@ pub(crate) struct Written {
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let release = arguments.contains(&"--release");
+    let build = if release { Build::Release } else { Build::Debug };
     let rest: Vec<&str> = arguments.iter().copied().filter(|argument| *argument != "--release").collect();
     let written = match rest.as_slice() {
-        [language @ ("kotlin" | "swift")] => write(language, None, release)?,
-        [language @ ("kotlin" | "swift"), folder] => write(language, Some(Path::new(folder)), release)?,
+        [language @ ("kotlin" | "swift")] => write(language, None, build)?,
+        [language @ ("kotlin" | "swift"), folder] => write(language, Some(Path::new(folder)), build)?,
         _ => bail!("cargo xtask bindings kotlin|swift [FOLDER] [--release]"),
     };
     println!("library: {}\nsources: {}", written.libraries.display(), written.sources.display());
     Ok(())
 }
 
-/// Builds the library for this machine and writes the `language`'s sources into `folder`, or into one beside it.
+/// Builds the library and the command for this machine and writes the `language`'s sources into `folder`, or into one
+/// beside them.
 ///
 /// # Errors
 /// If the library or the generator does not build, or the folder cannot be written.
-pub(crate) fn write(language: &str, folder: Option<&Path>, release: bool) -> Result<Written> {
-    let mut build = cargo::command(&["build", "--package", PACKAGE, "--lib"]);
-    if release {
-        build.arg("--release");
-    }
-    cargo::run(build)?;
-    let libraries = cargo::target_folder()?.join(if release { "release" } else { "debug" });
+pub(crate) fn write(language: &str, folder: Option<&Path>, build: Build) -> Result<Written> {
+    cargo::run(match build {
+        Build::Workspace => cargo::command(&["build", "--workspace"]),
+        Build::Debug => cargo::command(&["build", "--package", PACKAGE, "--package", COMMAND]),
+        Build::Release => cargo::command(&["build", "--package", PACKAGE, "--package", COMMAND, "--release"]),
+    })?;
+    let profile = if build == Build::Release { "release" } else { "debug" };
+    let libraries = cargo::target_folder()?.join(profile);
     let sources = folder.map_or_else(|| libraries.join("bindings").join(language), Path::to_owned);
     fs::create_dir_all(&sources).with_context(|| format!("cannot make {}", sources.display()))?;
     let sources = sources.canonicalize()?;

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{bindings, cargo, rust_source};
+use crate::bindings::{self, Build};
+use crate::{cargo, rust_source};
 
 const PACKAGE: &str = "drafthorse-bindings";
 const LIBRARY: &str = "libdrafthorse_bindings.a";
@@ -51,7 +52,7 @@ fn make(runtime: &Path) -> Result<()> {
     lipo.arg("-create").args(SIMULATORS.map(built)).arg("-output").arg(&simulator);
     cargo::run(lipo)?;
 
-    let sources = bindings::write("swift", None, false)?.sources;
+    let sources = bindings::write("swift", None, Build::Debug)?.sources;
     // A folder of its own: every XCFramework's headers land in one place.
     let module = headers.join("CDrafthorse");
     fs::create_dir_all(&module)?;

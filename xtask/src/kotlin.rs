@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::{bindings, cargo, runtime};
+use crate::bindings::{self, Build};
+use crate::{cargo, runtime};
 
 /// Compiles and tests all of `android/` that needs neither Gradle nor a device; `goals` are Maven's, `test` if there
 /// are none.
@@ -13,16 +14,16 @@ use crate::{bindings, cargo, runtime};
 /// # Errors
 /// If Java or Maven is missing, something does not build, or a test fails.
 pub(crate) fn test(goals: &[&str]) -> Result<()> {
-    maven(if goals.is_empty() { &["test"] } else { goals }, false)
+    maven(if goals.is_empty() { &["test"] } else { goals }, Build::Debug)
 }
 
-/// The same if Java and Maven are there, and says so if not.
+/// The same after `cargo test --workspace`, if Java and Maven are there; says so if not.
 ///
 /// # Errors
 /// As [`test`], but for missing tools.
 pub(crate) fn test_if_present() -> Result<()> {
     match missing() {
-        None => test(&[]),
+        None => maven(&["test"], Build::Workspace),
         Some(tool) => {
             eprintln!("SKIPPED: the Kotlin tests; there is no {tool} here. `cargo xtask kotlin` says what they need.");
             Ok(())
@@ -35,24 +36,21 @@ pub(crate) fn test_if_present() -> Result<()> {
 /// # Errors
 /// As [`test`].
 pub(crate) fn bench() -> Result<()> {
-    maven(&["test", "--projects", "ffi,sdk", "-Dtest=BorderCost", "-Dsurefire.failIfNoSpecifiedTests=false"], true)
+    maven(
+        &["test", "--projects", "ffi,sdk", "-Dtest=BorderCost", "-Dsurefire.failIfNoSpecifiedTests=false"],
+        Build::Release,
+    )
 }
 
 /// Builds the library and the command, writes the Kotlin that calls the library, and runs Maven over `android/`.
-fn maven(goals: &[&str], release: bool) -> Result<()> {
+fn maven(goals: &[&str], build: Build) -> Result<()> {
     if let Some(tool) = missing() {
         bail!(
             "there is no {tool} here; the Kotlin library needs Java 17 and Maven (Debian: openjdk-17-jdk-headless, maven)"
         );
     }
     let runtime_library = runtime::place_for_host()?;
-    let written = bindings::write("kotlin", None, release)?;
-    // A test compares its text with the command's.
-    let mut command = cargo::command(&["build", "--package", "drafthorse-cli"]);
-    if release {
-        command.arg("--release");
-    }
-    cargo::run(command)?;
+    let written = bindings::write("kotlin", None, build)?;
 
     let mut maven = Command::new("mvn");
     maven.current_dir(cargo::workspace().join("android"));

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use self::toolchain::Toolchain;
-use crate::{bindings, cargo, runtime};
+use crate::bindings::{self, Build};
+use crate::{cargo, runtime};
 
 /// The Swift package, in the workspace.
 const PACKAGE: &str = "ios";
@@ -28,13 +29,13 @@ const STRICT: [&str; 2] = ["-Xswiftc", "-warnings-as-errors"];
 
 /// Builds and tests the package; makes a toolchain where there is none.
 pub(crate) fn test() -> Result<()> {
-    Site::prepare(Toolchain::provide()?, "debug")?.run(&["test"])
+    Site::prepare(Toolchain::provide()?, Build::Debug)?.run(&["test"])
 }
 
-/// Tests the package if a toolchain is there, and says so if not.
+/// The same after `cargo test --workspace`, if a toolchain is there; says so if not.
 pub(crate) fn test_if_present() -> Result<()> {
     match Toolchain::present() {
-        Some(toolchain) => Site::prepare(toolchain, "debug")?.run(&["test"]),
+        Some(toolchain) => Site::prepare(toolchain, Build::Workspace)?.run(&["test"]),
         None => {
             eprintln!("SKIPPED: the Swift tests; there is no Swift here. `cargo xtask swift` makes one and runs them.");
             Ok(())
@@ -44,7 +45,7 @@ pub(crate) fn test_if_present() -> Result<()> {
 
 /// Measures what a streamed token costs at the border, optimised on both sides.
 pub(crate) fn bench() -> Result<()> {
-    Site::prepare(Toolchain::provide()?, "release")?.run(&["run", "--configuration", "release", "border-cost"])
+    Site::prepare(Toolchain::provide()?, Build::Release)?.run(&["run", "--configuration", "release", "border-cost"])
 }
 
 /// A toolchain and what it needs to see.
@@ -60,16 +61,10 @@ struct Site {
 
 impl Site {
     /// Builds the library and generates its Swift sources into the package.
-    fn prepare(toolchain: Toolchain, profile: &str) -> Result<Self> {
+    fn prepare(toolchain: Toolchain, build: Build) -> Result<Self> {
         let workspace = cargo::workspace();
         let target = cargo::target_folder()?;
-        let is_release = profile == "release";
-        let mut build = cargo::command(&["build", "--package", "drafthorse-cli"]);
-        if is_release {
-            build.arg("--release");
-        }
-        cargo::run(build)?;
-        let written = bindings::write("swift", None, is_release)?;
+        let written = bindings::write("swift", None, build)?;
 
         let generated = workspace.join(PACKAGE).join("Generated");
         for (from, to) in SOURCES {
