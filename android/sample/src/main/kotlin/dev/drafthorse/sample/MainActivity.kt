@@ -42,7 +42,8 @@ class ChatHolder(application: Application) : AndroidViewModel(application) {
     private val watch = MemoryAdvice.watch(application) { advice ->
         when (advice) {
             MemoryAdvice.KEEP -> Unit
-            MemoryAdvice.CLOSE_IDLE_SESSIONS, MemoryAdvice.CLOSE_ENGINE -> chat.closeIdleSession()
+            MemoryAdvice.CLOSE_IDLE_SESSIONS -> chat.closeIdleSession()
+            MemoryAdvice.CLOSE_ENGINE -> chat.closeIdleModel()
         }
     }
 

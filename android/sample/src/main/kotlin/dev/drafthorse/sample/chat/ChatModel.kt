@@ -46,11 +46,19 @@ class ChatModel(private val scope: CoroutineScope, private val open: suspend () 
         session?.cancel()
     }
 
-    /** Frees the caches if nothing runs; the next message opens a session again. */
+    /** Frees the caches if nothing runs; the next message starts a session again. */
     fun closeIdleSession() {
         if (states.value.busy) return
         session?.close()
         session = null
+    }
+
+    /** Frees the weights too if nothing runs; the next message opens the pack again. */
+    fun closeIdleModel() {
+        closeIdleSession()
+        if (states.value.busy) return
+        model?.close()
+        model = null
     }
 
     /** Ends everything. */
@@ -59,16 +67,16 @@ class ChatModel(private val scope: CoroutineScope, private val open: suspend () 
         model?.close()
     }
 
-    private suspend fun openModel() {
+    private suspend fun openModel(): LanguageModel {
         val opened = open().also { model = it }
         val report = opened.report
         val drafter = if (report.drafter == null) "no drafter: ${report.drafterMissing ?: "the pack has none"}" else "with drafter"
         states.update { it.copy(status = "Ready on ${report.target.provider.shortName}, $drafter") }
+        return opened
     }
 
     private suspend fun answer(asked: List<Message>) {
-        val model = checkNotNull(model) { "sending waits for opening" }
-        val session = session ?: model.session().also { session = it }
+        val session = session ?: (model ?: openModel()).session().also { session = it }
         val options = GenerationOptions(maxTokens = 200, temperature = 0.7f)
         session.generate(asked, options).collect { event ->
             when (event) {
@@ -86,7 +94,7 @@ class ChatModel(private val scope: CoroutineScope, private val open: suspend () 
             .format(account.decodeTokensPerSecond, account.acceptanceRate * 100, account.ttftMs),
     )
 
-    private suspend fun reporting(action: suspend () -> Unit) {
+    private suspend fun reporting(action: suspend () -> Any) {
         try {
             action()
         } catch (error: DrafthorseException) {

@@ -64,9 +64,30 @@ class ChatModelTest {
     }
 
     @Test
-    fun `a pack that does not open is shown`() = runTest {
-        val chat = ChatModel(this) { throw DrafthorseException.PackNotFound("no pack at /x") }
+    fun `a pack that does not open is shown, and tried again with the next message`() = runTest {
+        var tries = 0
+        val chat = ChatModel(this) {
+            if (tries++ == 0) throw DrafthorseException.PackNotFound("no pack at /x") else FakeLanguageModel("here now")
+        }
         advanceUntilIdle()
         assertEquals("no pack at /x", chat.state.value.status)
+        chat.send("hello?")
+        advanceUntilIdle()
+        assertEquals("here now", chat.state.value.messages.last().content)
+    }
+
+    @Test
+    fun `memory given back is taken again with the next message`() = runTest {
+        val opened = mutableListOf<FakeLanguageModel>()
+        val chat = ChatModel(this) { FakeLanguageModel("fine").also(opened::add) }
+        advanceUntilIdle()
+        for (round in 1..2) {
+            chat.send("hello")
+            advanceUntilIdle()
+            chat.closeIdleModel()
+            assertEquals(0, opened.last().openSessions)
+        }
+        assertEquals(2, opened.size)
+        assertEquals(4, chat.state.value.messages.size)
     }
 }
