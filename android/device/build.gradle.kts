@@ -63,6 +63,7 @@ dependencies {
     implementation(libs.coroutines.android)
     implementation("${libs.jna.get()}@aar")
     implementation(libs.onnxruntime.android)
+    testImplementation(libs.abi.tools)
     testImplementation(libs.coroutines.test)
     testImplementation(libs.junit.jupiter)
     testRuntimeOnly(libs.junit.launcher)

@@ -15,6 +15,7 @@ java { withSourcesJar() }
 
 dependencies {
     api(project(":sdk"))
+    testImplementation(libs.abi.tools)
     testImplementation(libs.coroutines.test)
     testImplementation(libs.junit.jupiter)
     testRuntimeOnly(libs.junit.launcher)
