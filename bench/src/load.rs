@@ -157,7 +157,7 @@ pub(crate) fn describe(plan: &Plan) -> Result<Pack> {
             .map(|m| m.files.iter().map(|(name, file)| (name.clone(), file.sha256.clone())).collect())
             .unwrap_or_default(),
         lineage: lineage.map(|lineage| serde_json::to_value(lineage).unwrap_or_default()),
-        inflated: None,
+        inflated: plan.inflated.clone(),
     })
 }
 

@@ -18,6 +18,8 @@ pub struct Plan {
     pub pack: PathBuf,
     /// Folder or ONNX file of a drafter in place of the pack's own.
     pub drafter: Option<PathBuf>,
+    /// How the target was made bigger without a change to what it says, if it was; the report repeats it.
+    pub inflated: Option<String>,
     /// The ONNX Runtime library; absent: where the runtime looks by itself.
     pub runtime_library: Option<PathBuf>,
     /// Execution providers to measure one after the other; empty: the one that the pack asks for.
@@ -63,6 +65,7 @@ impl Default for Plan {
         Self {
             pack: PathBuf::new(),
             drafter: None,
+            inflated: None,
             runtime_library: None,
             providers: Vec::new(),
             threads: None,

@@ -240,8 +240,8 @@ def main():
         records = {
             "plan": {"pack": str(arguments.pack), "threads": arguments.threads, "prompts": PROMPTS, "decodings": ["greedy"],
                      "max_tokens": arguments.max_tokens, "draft_len": arguments.draft_tokens,
-                     "repetitions": arguments.runs * arguments.repetitions},
-            "inflated": arguments.inflated, "started_at": started, "duration_s": seconds, "subjects": subjects,
+                     "repetitions": arguments.runs * arguments.repetitions, "inflated": arguments.inflated},
+            "started_at": started, "duration_s": seconds, "subjects": subjects,
             "notes": ["engines ran in processes of their own, in turns; peers tell no memory, load time or cost curve here",
                       "a peer's rounds are told from the times of its calls"],
         }

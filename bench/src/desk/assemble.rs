@@ -19,9 +19,6 @@ use crate::{Error, Result, notes, run};
 pub struct Records {
     /// What was asked, with the pack.
     pub plan: Plan,
-    /// What was done to the target, if it is inflated.
-    #[serde(default)]
-    pub inflated: Option<String>,
     /// Begin of the run, RFC 3339.
     pub started_at: String,
     /// Length of the run in seconds.
@@ -59,8 +56,7 @@ pub fn assemble(path: &Path) -> Result<Report> {
     let records: Records = serde_json::from_slice(&text)
         .map_err(|error| Error::Report { path: path.into(), reason: format!("no records: {error}") })?;
     let plan = records.plan.checked()?;
-    let mut pack = load::describe(&plan)?;
-    pack.inflated = records.inflated;
+    let pack = load::describe(&plan)?;
     let mut machine = Machine::read(Path::new("/"), plan.host.as_ref(), plan.device_label.clone());
     machine.sensors = Probe::new(Path::new("/"), None).describe();
     let context = Context { parameter_ratio: pack.parameter_ratio.value().copied(), seed: plan.seed };

@@ -81,6 +81,10 @@ pub(crate) struct Measure {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     drafter: Option<PathBuf>,
 
+    /// How the target was inflated, if it was; the report repeats it.
+    #[arg(long, value_name = "HOW")]
+    inflated: Option<String>,
+
     /// Execution providers, measured one after the other; TARGET+DRAFTER where they differ, as in qnn,cpu,qnn+cpu.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     providers: Vec<String>,
@@ -224,6 +228,7 @@ impl Measure {
         Plan {
             pack,
             drafter: self.drafter.clone(),
+            inflated: self.inflated.clone(),
             providers: self.providers.iter().map(provider).collect(),
             threads: self.threads,
             context_len: self.context,
