@@ -84,7 +84,7 @@ impl Site {
         let (action, rest) = arguments.split_first().context("swift is told what to do")?;
         command.arg(action).arg("--scratch-path").arg(self.target.join("swift")).args(STRICT).args(rest);
         command.env("ORT_DYLIB_PATH", &self.runtime).env("DRAFTHORSE_COMMAND", &self.command);
-        cargo::run(command)
+        toolchain::run(&mut command)
     }
 }
 

@@ -113,7 +113,9 @@ fn make() -> Result<PathBuf> {
     );
     let mirror = mirror()?;
     let root = chroot_folder()?;
-    let staging = root.with_extension(format!("{}.tmp", std::process::id()));
+    let mut staging = root.clone().into_os_string();
+    staging.push(format!(".{}.tmp", std::process::id()));
+    let staging = PathBuf::from(staging);
     eprintln!("Making a Debian {RELEASE} with Swift 6.0 in {} (2.8 GB, some minutes) ...", root.display());
     let outcome = fill(&staging, &mirror).and_then(|()| {
         fs::rename(&staging, &root).with_context(|| format!("cannot rename {} to its final name", staging.display()))
@@ -158,10 +160,30 @@ fn mirror_of(sources: &str, list: &str) -> Option<String> {
     line.split_whitespace().find(|word| word.contains("://")).map(str::to_owned)
 }
 
+/// Shows a command as it is inside the folder, if it is one that enters it.
+fn line(command: &Command) -> String {
+    let inside = command.get_args().position(|argument| argument == "--");
+    match inside {
+        Some(at) if command.get_program() == "unshare" => {
+            let words = command.get_args().skip(at + 1).map(|argument| argument.to_string_lossy());
+            format!("(in the Swift folder) {}", words.collect::<Vec<_>>().join(" "))
+        }
+        _ => cargo::line(command),
+    }
+}
+
+/// Shows the command, runs it, and fails if it does.
+pub(super) fn run(command: &mut Command) -> Result<()> {
+    let line = line(command);
+    eprintln!("$ {line}");
+    let status = command.status().with_context(|| format!("cannot start {line}"))?;
+    ensure!(status.success(), "{line}: {status}");
+    Ok(())
+}
+
 /// Runs a long command without its output, which is shown if it fails.
 fn quietly(command: &mut Command) -> Result<()> {
-    let line = cargo::line(command);
-    let line = line.replace(ENTER, "ENTER");
+    let line = line(command);
     eprintln!("$ {line}");
     let output = command.output().with_context(|| format!("cannot start {line}"))?;
     if !output.status.success() {
@@ -192,6 +214,7 @@ mod tests {
     fn a_command_in_the_chroot_sees_only_what_it_was_given() {
         let toolchain = Toolchain::Chroot("/c".into());
         let command = toolchain.command("swift", Path::new("/w/ios"), &[Path::new("/w")]);
+        assert_eq!(line(&command), "(in the Swift folder) env --chdir=/w/ios HOME=/tmp swift");
         let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).skip(6).collect();
         assert_eq!(arguments, ["enter", "/c", "/w", "--", "env", "--chdir=/w/ios", "HOME=/tmp", "swift"]);
     }
