@@ -32,3 +32,5 @@ typealias NativeToken = DrafthorseFFI.Token
 typealias NativeAccount = DrafthorseFFI.Account
 typealias NativeStopReason = DrafthorseFFI.StopReason
 typealias NativePassthrough = DrafthorseFFI.Passthrough
+
+let measureNativeBorder = DrafthorseFFI.measureBorder(rounds:tokensPerRound:)

@@ -69,7 +69,7 @@ public final class Session: TextSession {
 }
 
 /// The native generation in the words of the stream.
-private final class RunningGeneration: BlockingGeneration {
+final class RunningGeneration: BlockingGeneration {
     private let native: NativeGeneration
 
     init(_ native: NativeGeneration) {

@@ -47,12 +47,13 @@ extension Native {
             let after: Duration
         }
 
-        /// Generates over the long prompt and ends it; returns how many tokens came.
+        /// Generates and ends it; returns how many tokens came. Only an end before them needs a long prefill.
         private func generate(on session: Session, until end: Ending) async throws -> Int {
+            let prompt = end.tokens == 0 ? Demo.longPrompt : "Once upon a time"
             let tokens = Counter()
             let isDue = Counter()
             let task = Task {
-                for try await event in session.generate(Demo.longPrompt, options: Self.short) {
+                for try await event in session.generate(prompt, options: Self.short) {
                     if case .tokens(let chunk) = event { tokens.add(chunk.tokens.count) }
                     if end.way == .leavingTheLoop, isDue.value > 0 { break }
                 }
