@@ -91,8 +91,9 @@ impl Comparison {
             self.acceptance().map_or("nothing was drafted".to_owned(), |share| format!("{:.1} %", 100.0 * share)),
         )?;
         line("tokens per target call", format!("{:.2}", self.tokens_per_target_call()))?;
-        if let Some(reason) = self.runs.iter().find_map(|(_, pair)| pair.account.passthrough.as_ref()) {
-            line("mostly not drafted", reason.to_string())?;
+        let undrafted: Vec<_> = self.runs.iter().filter_map(|(_, pair)| pair.account.passthrough).collect();
+        if let Some(reason) = undrafted.first() {
+            line("mostly not drafted", format!("in {} of {} runs: {reason}", undrafted.len(), self.runs.len()))?;
         }
         line("measured", format!("medians of {} runs of each, taken in turns, after a warm-up", self.runs.len()))?;
         match &self.difference {
