@@ -16,7 +16,7 @@ import kotlinx.coroutines.withContext
 
 /** A session of the native engine. Events are pulled one by one, so a collector that waits stops the loop. */
 internal class NativeSession(
-    internal val native: FfiSession,
+    private val native: FfiSession,
     private val dispatcher: CoroutineDispatcher,
     private val activity: Activity,
 ) : Session {
@@ -28,15 +28,8 @@ internal class NativeSession(
     @Volatile
     private var closed = false
 
-    override fun generate(prompt: Prompt, options: GenerationOptions): Flow<GenerationEvent> = channelFlow {
-        try {
-            // Started and released within one block: a cancellation on the way can lose neither.
-            withContext(dispatcher) { run(prompt, options, channel) }
-        } catch (error: DrafthorseException) {
-            // Closed with it rather than failed by it: what was generated before is delivered first.
-            close(error)
-        }
-    }.buffer(Session.EVENTS_BUFFERED)
+    override fun generate(prompt: Prompt, options: GenerationOptions): Flow<GenerationEvent> =
+        events { translated { native.generate(prompt.toNative(), options.toNative()) } }
 
     override fun cancel() {
         synchronized(lock) { running?.cancel() }
@@ -52,8 +45,18 @@ internal class NativeSession(
         native.release()
     }
 
-    private suspend fun run(prompt: Prompt, options: GenerationOptions, events: SendChannel<GenerationEvent>) {
-        val generation = translated { native.generate(prompt.toNative(), options.toNative()) }
+    /** The events of the generation that [start] starts anew for each collector. */
+    internal fun events(start: () -> Generation): Flow<GenerationEvent> = channelFlow {
+        try {
+            // Started and released within one block: a cancellation on the way can lose neither.
+            withContext(dispatcher) { run(start(), channel) }
+        } catch (error: DrafthorseException) {
+            // Closed with it rather than failed by it: what was generated before is delivered first.
+            close(error)
+        }
+    }.buffer(Session.EVENTS_BUFFERED)
+
+    private suspend fun run(generation: Generation, events: SendChannel<GenerationEvent>) {
         synchronized(lock) { running = generation }
         activity.began()
         try {

@@ -1,63 +1,55 @@
 package dev.drafthorse
 
+import com.sun.management.OperatingSystemMXBean
+import dev.drafthorse.ffi.measureBorder
+import java.lang.management.ManagementFactory
 import java.util.Locale
 import kotlinx.coroutines.flow.collect
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Test
 
 /**
- * What a streamed token costs beside the passes: `cargo xtask kotlin --bench`. It asserts nothing.
+ * What a streamed token costs between the runtime and an app: `cargo xtask kotlin bench`. It asserts nothing.
  *
- * The account's `otherMs` is all of a generation's time that is not spent in a pass or in verification: text, the event,
- * the border, the Flow and its collector. It is thus an upper bound of what the border costs.
+ * The rounds are made up by the library, so that no model runs. What is counted is the processor time of the whole process:
+ * the library, JNA, the conversion, the Flow with its threads, and the collector.
  */
 class BorderCost {
-    /** One token is one event: the dearest way to stream. */
-    private val options = GenerationOptions(minTokens = 400, maxTokens = 400, draftLength = DraftLength.Fixed(0))
-    private val stepNs = 5_000_000.0
+    private val processor = ManagementFactory.getOperatingSystemMXBean() as OperatingSystemMXBean
 
     @Test
-    fun print() {
-        runBlocking { Demo.engine.session().use { measure(it as NativeSession) } }
+    fun print() = runBlocking {
+        Demo.engine.session().use { session ->
+            for (tokens in listOf(1, 4)) {
+                show("uniffi alone", tokens) { direct(tokens) }
+                show("as a Flow", tokens) { (session as NativeSession).events { rounds(tokens) }.collect() }
+            }
+        }
     }
 
-    private suspend fun measure(session: NativeSession) {
-        val ways = linkedMapOf<String, suspend () -> Account>(
-            "uniffi alone (blocking calls of next)" to { direct(session) },
-            "Flow, collected on the caller's thread" to { flow(session) },
+    private suspend fun show(way: String, tokensPerRound: Int, run: suspend () -> Unit) {
+        // The first rounds warm up the compiler.
+        repeat(3) { run() }
+        val samples = List(9) {
+            val before = processor.processCpuTime
+            run()
+            (processor.processCpuTime - before).toDouble() / (ROUNDS * tokensPerRound)
+        }.sorted()
+        val (least, median, most) = Triple(samples.first(), samples[samples.size / 2], samples.last())
+        println(
+            "%-13s %d a round: %6.0f ns per token (%.0f to %.0f), %.2f %% of a 5 ms step"
+                .format(Locale.ROOT, way, tokensPerRound, median, least, most, median / STEP_NS * 100),
         )
-        val times = ways.mapValues { mutableListOf<Double>() }
-        repeat(30) { round ->
-            for ((name, run) in ways) {
-                session.reset()
-                val account = run()
-                // The first rounds warm up the compiler.
-                if (round >= 10) times.getValue(name) += account.time.otherMs * 1e6 / account.tokens
-            }
-        }
-        for ((name, samples) in times) {
-            val sorted = samples.sorted()
-            val median = sorted[sorted.size / 2]
-            println(
-                "%-42s %7.0f ns per token (best %.0f, worst %.0f): %.2f %% of a 5 ms step"
-                    .format(Locale.ROOT, name, median, sorted.first(), sorted.last(), median / stepNs * 100),
-            )
-        }
     }
 
-    private suspend fun flow(session: Session): Account {
-        var account: Account? = null
-        session.generate("Once upon a time", options).collect { if (it is GenerationEvent.Finished) account = it.account }
-        return account!!
+    private fun rounds(tokensPerRound: Int) = measureBorder(ROUNDS.toULong(), tokensPerRound.toUInt())
+
+    private fun direct(tokensPerRound: Int) = rounds(tokensPerRound).use { generation ->
+        while (generation.next()?.toPublic() != null) Unit
     }
 
-    private fun direct(session: NativeSession): Account {
-        val generation = session.native.generate(Prompt.Text("Once upon a time").toNative(), options.toNative())
-        generation.use {
-            while (true) {
-                val event = generation.next()!!.toPublic()
-                if (event is GenerationEvent.Finished) return event.account
-            }
-        }
+    private companion object {
+        const val ROUNDS = 2_000
+        const val STEP_NS = 5_000_000.0
     }
 }
