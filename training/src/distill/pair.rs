@@ -273,7 +273,8 @@ fn read_answers(path: &Path, target: &Path, vocab_len: usize) -> Result<Vec<Exam
         .filter(|answer| !answer.completion.is_empty())
         .map(|answer| {
             let example = Example { prompt: answer.prompt, completion: answer.completion };
-            checked(example, vocab_len).map_err(|reason| Error::format(path, format!("answer {}: {reason}", answer.key)))
+            checked(example, vocab_len)
+                .map_err(|reason| Error::format(path, format!("answer {}: {reason}", answer.key)))
         })
         .collect()
 }
