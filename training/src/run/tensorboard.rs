@@ -57,7 +57,7 @@ struct SessionLog {
 }
 
 /// An open event file.
-pub struct EventFile {
+pub(super) struct EventFile {
     path: PathBuf,
     file: File,
 }
@@ -67,7 +67,7 @@ impl EventFile {
     ///
     /// # Errors
     /// `Io`.
-    pub fn create(folder: &Path, step: usize) -> Result<Self> {
+    pub(super) fn create(folder: &Path, step: usize) -> Result<Self> {
         std::fs::create_dir_all(folder).at(folder)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         // TensorBoard reads the files of a folder in the order of their names.
@@ -83,7 +83,7 @@ impl EventFile {
     ///
     /// # Errors
     /// `Io`.
-    pub fn log(&mut self, metrics: &Value) -> Result<()> {
+    pub(super) fn log(&mut self, metrics: &Value) -> Result<()> {
         let mut value = Vec::new();
         scalars("", metrics, &mut value);
         let step = metrics["step"].as_u64().unwrap_or(0);
