@@ -14,7 +14,9 @@ const OTHERS: f64 = 0.05;
 pub(crate) fn of(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(how) = &report.pack.inflated {
-        notes.push(format!("the target is inflated ({how}): its costs are those of a bigger model, its text is the small one's"));
+        notes.push(format!(
+            "the target is inflated ({how}): its costs are those of a bigger model, its text is the small one's"
+        ));
     }
     for subject in &report.subjects {
         let name = if report.subjects.len() > 1 {
