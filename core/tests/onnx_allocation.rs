@@ -4,6 +4,7 @@
 mod fixture;
 
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
+use std::cell::Cell;
 use std::hint::black_box;
 
 use drafthorse::{Model, ModelOptions, OnnxModel};
