@@ -117,7 +117,7 @@ fn scalars(tag: &str, value: &Value, found: &mut Vec<Scalar>) {
             scalars(tag, &fields["value"], found);
         }
         Value::Object(fields) => {
-            for (name, value) in fields.iter().filter(|(name, _)| !["step", "draft_len"].contains(&name.as_str())) {
+            for (name, value) in fields.iter().filter(|(name, _)| !["step", "draft_len", "mode"].contains(&name.as_str())) {
                 scalars(&below(tag, name), value, found);
             }
         }
@@ -186,9 +186,9 @@ mod tests {
         let found: Vec<(&str, f32)> =
             summary.value.iter().map(|scalar| (&scalar.tag[..], scalar.simple_value.unwrap())).collect();
         let expected = [
+            ("loss", 0.5),
             ("held_out/stories, T = 1/acceptance", 0.25),
             ("held_out/stories, T = 1/block/draft length 3/tokens_per_call", 0.25),
-            ("loss", 0.5),
         ];
         assert_eq!(found, expected);
     }
