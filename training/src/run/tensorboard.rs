@@ -117,7 +117,9 @@ fn scalars(tag: &str, value: &Value, found: &mut Vec<Scalar>) {
             scalars(tag, &fields["value"], found);
         }
         Value::Object(fields) => {
-            for (name, value) in fields.iter().filter(|(name, _)| !["step", "draft_len", "mode"].contains(&name.as_str())) {
+            for (name, value) in
+                fields.iter().filter(|(name, _)| !["step", "draft_len", "mode"].contains(&name.as_str()))
+            {
                 scalars(&below(tag, name), value, found);
             }
         }
