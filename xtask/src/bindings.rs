@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 /// If the library or the generator does not build, or the folder cannot be written.
 pub(crate) fn write(language: &str, folder: Option<&Path>, build: Build) -> Result<Written> {
     cargo::run(match build {
-        Build::Workspace => cargo::command(&["build", "--workspace"]),
+        // `--tests`, since features of development dependencies count too once they are built.
+        Build::Workspace => cargo::command(&["build", "--workspace", "--lib", "--bins", "--tests"]),
         Build::Debug => cargo::command(&["build", "--package", PACKAGE, "--package", COMMAND]),
         Build::Release => cargo::command(&["build", "--package", PACKAGE, "--package", COMMAND, "--release"]),
     })?;
