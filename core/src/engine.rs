@@ -10,8 +10,9 @@ use crate::{
     EngineOptions, Error, History, Model, ModelDrafter, NGRAM_RANGE, OnnxGraph, OnnxModel, PlacementReport,
     PromptLookup, Result, Session, Tokenizer,
     conversation::Conversation,
+    kept::Kept,
     loading::{self, Loaded},
-    measure::{self, Kept},
+    measure,
     memory::resident_bytes,
     onnx::build_info,
     opening::Room,
@@ -91,7 +92,7 @@ impl Engine {
     pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
         let folder = drafthorse_pack::open(path.as_ref(), &options.folder)?;
         if options.check_digests {
-            folder.check_digests(&mut |_| ControlFlow::Continue(()))?;
+            check_digests(&folder, options)?;
         }
         let room = Room::of(&folder, options)?;
         let resident_before = resident_bytes();
@@ -215,9 +216,25 @@ impl Engine {
     }
 }
 
+/// Compares the files with their digests, unless they are the very files that an earlier start found intact.
+fn check_digests(folder: &Folder, options: &EngineOptions) -> Result<()> {
+    // Taken before the files are read: what changes meanwhile is another state.
+    let kept = options.cache_folder.as_ref().zip(folder.file_states()).map(|(cache_folder, states)| {
+        Kept::new(cache_folder, "intact", &folder.path.display().to_string(), states)
+    });
+    if kept.as_ref().is_some_and(|kept| kept.read::<()>().is_some()) {
+        return Ok(());
+    }
+    folder.check_digests(&mut |_| ControlFlow::Continue(()))?;
+    if let Some(kept) = kept {
+        kept.write(());
+    }
+    Ok(())
+}
+
 /// Costs kept from an earlier start, or measured now.
 fn costs(options: &EngineOptions, key: String, target: &OnnxGraph, drafter: Option<&OnnxGraph>) -> Result<CostProfile> {
-    let kept = options.cache_folder.as_ref().map(|folder| Kept::new(folder, key));
+    let kept = options.cache_folder.as_ref().map(|folder| Kept::new(folder, "costs", &key, key.clone()));
     if let Some(costs) = kept.as_ref().and_then(Kept::read) {
         return Ok(costs);
     }

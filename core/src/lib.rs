@@ -53,6 +53,7 @@ mod session;
 mod state;
 // Layer 6: what a program opens.
 mod engine;
+mod kept;
 mod loading;
 mod measure;
 mod opening;

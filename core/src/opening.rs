@@ -43,12 +43,14 @@ pub struct EngineOptions {
     pub cache_bytes_max: u64,
     /// What to do with a drafter that does not fit.
     pub drafter_misfit: DrafterMisfit,
-    /// Compare every file with the pack's digests before anything is loaded.
+    /// Compare every file with the pack's digests before anything is loaded. With a `cache_folder`, files that were found
+    /// intact once are not read again as long as the system says that nobody has changed them.
     pub check_digests: bool,
     /// The ONNX Runtime library; `None` looks at `ORT_DYLIB_PATH` and then where `cargo xtask setup` places it.
     pub runtime_library: Option<PathBuf>,
-    /// Where measured costs and compiled graphs are kept between starts, and where a provider's proof may write for a
-    /// moment; `None` measures and compiles at every start, and proves in the system's folder for temporary files.
+    /// Where measured costs, compiled graphs and which files are intact are kept between starts, and where a provider's
+    /// proof may write for a moment; `None` finds everything out at every start, and proves in the system's folder for
+    /// temporary files.
     pub cache_folder: Option<PathBuf>,
     /// The device and its drivers in any words that change when they do: compiled graphs are kept for one of them.
     pub device: Option<String>,

@@ -6,6 +6,7 @@
 mod assemble;
 mod digest;
 mod error;
+mod file_states;
 mod folder;
 mod genai;
 mod genai_write;

@@ -21,6 +21,9 @@ use crate::{Error, Result};
 /// the room for them, and half as much again for attention; wider passes are hardly faster.
 const CHUNK_LOGITS_BYTES: usize = 8 << 20;
 
+/// Most threads of a session: no processor has more, and each takes memory of its own.
+const THREADS_MAX: usize = 1024;
+
 impl OnnxModel {
     /// Opens the decoder graph at `path` for one model: [`OnnxGraph::open`] and [`OnnxGraph::model`].
     ///
@@ -115,8 +118,10 @@ fn check(options: &ModelOptions) -> Result<()> {
     if options.chunk_len == Some(0) {
         return refuse("chunk_len", "0 tokens: at least 1".to_owned());
     }
-    if options.threads.is_some_and(|threads| threads == 0 || threads > i32::MAX as usize) {
-        return refuse("threads", "at least 1; leave it out for one per core".to_owned());
+    if let Some(threads) = options.threads
+        && !(1..=THREADS_MAX).contains(&threads)
+    {
+        return refuse("threads", format!("{threads}: from 1 to {THREADS_MAX}; leave it out for one per core"));
     }
     let buckets = &options.width_buckets;
     if !buckets.is_sorted() || buckets.iter().any(|width| !(1..=NARROW_WIDTH_MAX).contains(width)) {
