@@ -219,9 +219,10 @@ impl Engine {
 /// Compares the files with their digests, unless they are the very files that an earlier start found intact.
 fn check_digests(folder: &Folder, options: &EngineOptions) -> Result<()> {
     // Taken before the files are read: what changes meanwhile is another state.
-    let kept = options.cache_folder.as_ref().zip(folder.file_states()).map(|(cache_folder, states)| {
-        Kept::new(cache_folder, "intact", &folder.path.display().to_string(), states)
-    });
+    let kept =
+        options.cache_folder.as_ref().zip(folder.file_states()).map(|(cache_folder, states)| {
+            Kept::new(cache_folder, "intact", &folder.path.display().to_string(), states)
+        });
     if kept.as_ref().is_some_and(|kept| kept.read::<()>().is_some()) {
         return Ok(());
     }

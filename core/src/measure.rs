@@ -13,8 +13,8 @@ const WIDTH_MAX: usize = 16;
 /// Tokens in the cache while measuring: a conversation under way.
 const CONTEXT_LEN: usize = 64;
 
-/// Passes of the drafter that are timed in one go, as a round drafts: the first after the target's pass finds the
-/// processor's caches cold and takes up to three times as long as those that follow it.
+/// Passes of the drafter before a pass of the target, as a round drafts. The first of them finds the processor's caches
+/// cold and takes longer than those that follow it; a round has both.
 const DRAFT_RUN: usize = 4;
 
 /// Size of the caches that are measured with: half of it is filled.
@@ -23,12 +23,15 @@ pub(crate) const CACHE_LEN: usize = 2 * CONTEXT_LEN;
 /// Ratio of the median to the quickest pass beyond which a measurement is not kept.
 const SPREAD_MAX: f64 = 1.5;
 
-/// Passes per width, and the time after which fewer will do.
-const PASSES: usize = 9;
+/// Passes per width, and the time over all widths after which fewer will do.
+const PASSES: usize = 24;
+const PASSES_MIN: usize = 3;
 const TIME_MAX: Duration = Duration::from_millis(1500);
 
-/// Times passes of `target` over each of `widths` rows, and runs of passes of `drafter` over one token, in turns, so that a
-/// disturbance meets all of them. Both caches are empty afterwards. Says too whether the machine was calm enough to believe it.
+/// Times rounds: passes of `drafter` over one token, then a pass of `target` over each of `widths` rows, one without drafts.
+/// Rounds of one width come in a row, as in a text: what a pass takes depends on those before it (narrow passes after
+/// wide ones need ten of their kind to be as quick as they can, by what is left in the processor's caches). Both models'
+/// caches are empty afterwards. Says too whether the machine was calm enough to believe it.
 ///
 /// # Errors
 /// Errors of the models.
@@ -49,45 +52,55 @@ pub(crate) fn costs(
                 && context.len() + width <= target.context_len_max()
     };
     let widths: Vec<usize> = widths.iter().copied().filter(|&width| fits(width)).collect();
-    let room = drafter.as_ref().map_or(0, |drafter| drafter.context_len_max().saturating_sub(context.len()));
-    let draft_run = DRAFT_RUN.min(room).max(1);
-    let mut target_ms = vec![Vec::new(); widths.len()];
+    let mut target_ms = Vec::new();
     let mut drafter_ms = Vec::new();
-    let start = Instant::now();
-    for pass in 0..=PASSES {
-        for (times, &width) in target_ms.iter_mut().zip(&widths) {
-            let time = timed(target, (1, width), context.len())?;
-            // The first pass of a width may make plans and buffers that later ones reuse.
-            if pass > 0 || start.elapsed() > TIME_MAX {
-                times.push(time);
+    let mut calm = true;
+    for &width in &widths {
+        let time_max = TIME_MAX / widths.len() as u32;
+        let start = Instant::now();
+        let mut times = Vec::new();
+        while times.len() < PASSES_MIN || times.len() < PASSES && start.elapsed() < time_max {
+            if let Some(drafter) = drafter.as_mut().filter(|_| width > 1) {
+                drafter_ms.push(draft(*drafter, context.len())?);
             }
+            times.push(timed(target, width, context.len())?);
         }
-        if let Some(drafter) = &mut drafter {
-            drafter_ms.push(timed(*drafter, (draft_run, 1), context.len())? / draft_run as f64);
-        }
-        if start.elapsed() > TIME_MAX && target_ms.iter().all(|times| !times.is_empty()) {
-            break;
-        }
+        // The first may make plans and buffers that later ones reuse.
+        times.remove(0);
+        calm &= is_calm(&mut times);
+        target_ms.push((width, typical(&mut times)));
     }
     target.truncate(0)?;
     if let Some(drafter) = drafter {
         drafter.truncate(0)?;
     }
-    let calm = target_ms.iter_mut().all(|times| is_calm(times));
-    let target_ms = widths.iter().zip(&mut target_ms).map(|(&width, times)| (width, typical(times))).collect();
     Ok((CostProfile::new(target_ms, (!drafter_ms.is_empty()).then(|| typical(&mut drafter_ms))), calm))
 }
 
-/// Milliseconds of `passes` passes in a row, each over `width` tokens.
-fn timed(model: &mut dyn Model, (passes, width): (usize, usize), context_len: usize) -> Result<f64> {
-    let tokens = [1 as TokenId; WIDTH_MAX];
+/// Milliseconds per pass of a draft by `drafter`.
+fn draft(drafter: &mut dyn Model, context_len: usize) -> Result<f64> {
+    let passes = DRAFT_RUN.min(drafter.context_len_max() - context_len).max(1);
     let start = Instant::now();
     for _ in 0..passes {
-        model.score(&tokens[..width])?;
+        drafter.score(&[1])?;
     }
     let time = start.elapsed();
+    drafter.truncate(context_len)?;
+    Ok(millis(time) / passes as f64)
+}
+
+/// Milliseconds of one pass over `width` tokens.
+fn timed(model: &mut dyn Model, width: usize, context_len: usize) -> Result<f64> {
+    let tokens = [1 as TokenId; WIDTH_MAX];
+    let start = Instant::now();
+    model.score(&tokens[..width])?;
+    let time = start.elapsed();
     model.truncate(context_len)?;
-    Ok(time.as_secs_f64() * 1e3)
+    Ok(millis(time))
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// The lower quartile: what a pass takes when nothing else disturbs it.

@@ -219,6 +219,7 @@ fn senseless_options_are_refused_by_name() {
         ("context_len", ModelOptions { context_len: Some(0), ..fixture.options() }),
         ("chunk_len", ModelOptions { chunk_len: Some(0), ..fixture.options() }),
         ("threads", ModelOptions { threads: Some(0), ..fixture.options() }),
+        ("threads", ModelOptions { threads: Some(1 << 30), ..fixture.options() }),
         ("width_buckets", ModelOptions { width_buckets: vec![4, 2], ..fixture.options() }),
         ("width_buckets", ModelOptions { width_buckets: vec![18], ..fixture.options() }),
     ] {
