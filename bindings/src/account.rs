@@ -110,7 +110,7 @@ pub struct TimeSpent {
     pub score_ms: f64,
     /// Verification and truncation.
     pub accept_ms: f64,
-    /// Everything else: text, events, the caller between them.
+    /// Everything else: text and events. What the caller does between two events counts nowhere.
     pub other_ms: f64,
 }
 

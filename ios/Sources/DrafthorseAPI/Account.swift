@@ -188,7 +188,7 @@ public struct TimeSpent: Sendable, Hashable {
     public var scoreMs: Double
     /// Verification and truncation.
     public var acceptMs: Double
-    /// Everything else: text, events, the caller between them.
+    /// Everything else: text and events. What the caller does between two events counts nowhere.
     public var otherMs: Double
 
     /// Times, for fakes and tests.

@@ -98,7 +98,7 @@ public data class PositionCount(val proposed: Long, val accepted: Long)
  * @property draftMs The drafter.
  * @property scoreMs The target's passes over anchor and draft.
  * @property acceptMs Verification and truncation.
- * @property otherMs Everything else: text, events, the collector between them.
+ * @property otherMs Everything else: text and events. What the collector does between two events counts nowhere.
  */
 public data class TimeSpent(
     val totalMs: Double = 0.0,
