@@ -145,10 +145,19 @@ impl<'a> Probe<'a> {
             thermal_headroom: told.thermal_headroom,
             battery_percent: told.battery_percent.or_else(|| own(self.battery("capacity", 1.0))),
             battery_ma: told.battery_ma.or_else(|| own(self.battery("current_now", 1e-3))),
-            energy_j: told.energy_j.or_else(|| own(self.energy_j())),
+            energy_j: told.energy_j.or_else(|| self.own_energy_j()),
             other_cpu_share: self.other_cpu_share(),
             resident_bytes: told.resident_bytes.or_else(|| self.resident_bytes().value().copied()),
         }
+    }
+
+    /// The counter that [`Self::sample`] reads, and nothing else.
+    pub(crate) fn energy_now_j(&self) -> Option<f64> {
+        self.ask_host().energy_j.or_else(|| self.own_energy_j())
+    }
+
+    fn own_energy_j(&self) -> Option<f64> {
+        self.energy_j().value().copied()
     }
 
     fn ask_host(&self) -> HostSample {
@@ -229,7 +238,7 @@ impl<'a> Probe<'a> {
     }
 
     /// RAPL: the sum over processor packages. The counters wrap after hours; a fall is read as absent by its users.
-    pub(crate) fn energy_j(&self) -> Reading<f64> {
+    fn energy_j(&self) -> Reading<f64> {
         let packages = numbered(&self.root, "sys/class/powercap", "intel-rapl:");
         if packages.is_empty() {
             return Reading::absent("no /sys/class/powercap: the system offers no energy counter");

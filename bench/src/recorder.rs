@@ -59,8 +59,8 @@ impl<'a> Recorder<'a> {
         let at_s = self.at_s();
         let before = self.probe.sample(at_s);
         let (mut generation, text) = generation::measure(session, prompt, options, at_s, place)?;
-        let after = self.probe.energy_j();
-        generation.energy_j = after.value().zip(before.energy_j).map(|(after, before)| after - before);
+        let after = self.probe.energy_now_j();
+        generation.energy_j = after.zip(before.energy_j).map(|(after, before)| after - before);
         Ok(Taken { generation, text, before })
     }
 }
