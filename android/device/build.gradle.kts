@@ -34,10 +34,7 @@ android {
         noCompress += listOf("onnx", "data")
     }
 
-    testOptions.unitTests {
-        isReturnDefaultValues = true
-        all { it.useJUnitPlatform() }
-    }
+    testOptions.unitTests.isReturnDefaultValues = true
     publishing.singleVariant("release") { withSourcesJar() }
 }
 
@@ -63,7 +60,6 @@ dependencies {
     implementation(libs.coroutines.android)
     implementation("${libs.jna.get()}@aar")
     implementation(libs.onnxruntime.android)
-    testImplementation(libs.abi.tools)
     testImplementation(libs.coroutines.test)
     testImplementation(libs.junit.jupiter)
     testRuntimeOnly(libs.junit.launcher)

@@ -1,8 +1,6 @@
 // The generated border to Rust: what `cargo xtask bindings kotlin` writes, compiled. Apps depend on :sdk or :device.
 plugins {
     alias(libs.plugins.kotlin.jvm)
-    `java-library`
-    `maven-publish`
 }
 
 val generated = layout.buildDirectory.dir("generated/bindings")
@@ -16,21 +14,11 @@ val bindings by tasks.registering(Exec::class) {
 }
 
 kotlin {
-    jvmToolchain(17)
     sourceSets.main { kotlin.srcDir(bindings) }
 }
-
-java { withSourcesJar() }
 
 dependencies {
     api(libs.coroutines.core)
     // Android takes JNA as an AAR (:device), a JVM as a JAR (tests of :sdk).
     compileOnly(libs.jna)
-}
-
-publishing {
-    publications.create<MavenPublication>("maven") {
-        artifactId = "drafthorse-ffi"
-        from(components["java"])
-    }
 }

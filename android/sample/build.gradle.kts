@@ -43,7 +43,6 @@ android {
     // The demo pack, as assets/demo.
     sourceSets.named("main") { assets.srcDir(rootDir.resolve("../tests/packs")) }
     androidResources { noCompress += listOf("onnx", "data") }
-    testOptions.unitTests.all { it.useJUnitPlatform() }
 }
 
 dependencies {

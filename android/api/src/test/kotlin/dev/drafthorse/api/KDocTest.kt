@@ -1,4 +1,4 @@
-package dev.drafthorse
+package dev.drafthorse.api
 
 import java.io.File
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -9,7 +9,7 @@ class KDocTest {
     @Test
     fun `every public item is documented`() {
         val sources = listOf("sdk", "fake", "device").flatMap { module ->
-            File(Demo.repository, "android/$module/src/main/kotlin").walk().filter { it.extension == "kt" }
+            File(System.getProperty("drafthorse.repository"), "android/$module/src/main/kotlin").walk().filter { it.extension == "kt" }
         }
         val missing = sources.flatMap { file ->
             val lines = file.readLines()
