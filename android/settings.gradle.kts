@@ -16,4 +16,4 @@ dependencyResolutionManagement {
 
 rootProject.name = "drafthorse"
 
-include(":ffi", ":sdk", ":fake", ":device", ":sample")
+include(":ffi", ":sdk", ":fake", ":device", ":benchmark", ":sample")

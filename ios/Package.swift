@@ -47,7 +47,10 @@ if exists(ffi) {
             .linkedLibrary("drafthorse_bindings"),
         ]
     }
-    products.append(.library(name: "Drafthorse", targets: ["Drafthorse"]))
+    products += [
+        .library(name: "Drafthorse", targets: ["Drafthorse"]),
+        .library(name: "DrafthorseBenchmark", targets: ["DrafthorseBenchmark"]),
+    ]
     targets += [
         // uniffi's output, behind `internal import`. Its style is not ours to choose.
         .target(
@@ -55,10 +58,15 @@ if exists(ffi) {
             linkerSettings: linker),
         .target(name: "Drafthorse", dependencies: ["DrafthorseAPI", "DrafthorseFFI"], swiftSettings: strict),
         .testTarget(
-            name: "DrafthorseTests", dependencies: ["Drafthorse", "DrafthorseFFI"], swiftSettings: strict),
+            name: "DrafthorseTests", dependencies: ["Drafthorse", "DrafthorseBenchmark", "DrafthorseFFI"],
+            swiftSettings: strict),
+        // What the app that measures a device shares with a test on any machine.
+        .target(
+            name: "DrafthorseBenchmark", dependencies: ["Drafthorse"], path: "Benchmark/Sources",
+            swiftSettings: strict),
         // Nanoseconds that a streamed token costs at the border.
         .executableTarget(
-            name: "border-cost", dependencies: ["Drafthorse", "DrafthorseFFI"], path: "Benchmarks/BorderCost",
+            name: "border-cost", dependencies: ["Drafthorse", "DrafthorseFFI"], path: "Benchmark/BorderCost",
             swiftSettings: strict),
     ]
 }

@@ -21,6 +21,9 @@ pub struct EngineOptions {
     /// The same for the drafter.
     #[uniffi(default)]
     pub drafter_threads: Option<u32>,
+    /// What worker threads of both models do while they wait; absent is `WithinPass`.
+    #[uniffi(default)]
+    pub spinning: Option<Spinning>,
     /// Tokens that a session must hold; absent takes what models and budget allow.
     #[uniffi(default)]
     pub context_len: Option<u64>,
@@ -54,6 +57,21 @@ pub struct EngineOptions {
     /// Where measured costs are kept between starts; absent is what `set_cache_folder` named.
     #[uniffi(default)]
     pub cache_folder: Option<String>,
+    /// The device and its drivers in any words that change when they do: compiled graphs are kept for one of them.
+    /// Absent is the operating system and the kind of processor.
+    #[uniffi(default)]
+    pub device: Option<String>,
+}
+
+/// What worker threads do while they wait for work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum Spinning {
+    /// Sleep: least energy, slowest start of an operator.
+    Never,
+    /// Spin while a pass is under way, so that two models take turns without fighting for cores.
+    WithinPass,
+    /// Spin between passes too: only for a model that runs alone.
+    Always,
 }
 
 /// What to do with a drafter that does not fit the memory budget.
@@ -116,13 +134,25 @@ impl EngineOptions {
             drafter_providers: self.drafter_providers.into_iter().map(Into::into).collect(),
             target_threads: self.target_threads.map(|threads| threads as usize),
             drafter_threads: self.drafter_threads.map(|threads| threads as usize),
+            spinning: self.spinning.map_or(default.spinning, Into::into),
             context_len: self.context_len.map(size),
             cache_bytes_max: self.cache_bytes_max.unwrap_or(default.cache_bytes_max),
             drafter_misfit: self.drafter_misfit.map_or(default.drafter_misfit, Into::into),
             check_digests: self.check_digests,
             runtime_library: self.runtime_library.map(PathBuf::from).or(settings.runtime_library),
             cache_folder: self.cache_folder.map(PathBuf::from).or(settings.cache_folder),
+            device: self.device,
             ..default
+        }
+    }
+}
+
+impl From<Spinning> for drafthorse::Spinning {
+    fn from(spinning: Spinning) -> Self {
+        match spinning {
+            Spinning::Never => Self::Never,
+            Spinning::WithinPass => Self::WithinPass,
+            Spinning::Always => Self::Always,
         }
     }
 }

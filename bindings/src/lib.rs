@@ -7,6 +7,7 @@
 mod account;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod android;
+mod benchmark;
 mod engine;
 mod engine_options;
 mod error;
@@ -21,8 +22,9 @@ mod session;
 mod settings;
 
 pub use account::{Account, DraftLengthCount, Passthrough, Percentiles, PositionCount, StopReason, TimeSpent};
+pub use benchmark::{BenchmarkDevice, DeviceReading, run_benchmark};
 pub use engine::{ContextPolicy, Drafting, Engine, SessionOptions};
-pub use engine_options::{DrafterMisfit, EngineOptions, Provider, ProviderChoice};
+pub use engine_options::{DrafterMisfit, EngineOptions, Provider, ProviderChoice, Spinning};
 pub use error::{DrafthorseError, Result};
 pub use event::{GenerationEvent, Token};
 pub use generation::{Generation, measure_border};

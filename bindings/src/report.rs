@@ -7,6 +7,8 @@ use crate::number::count;
 pub struct EngineReport {
     /// The opened folder.
     pub path: String,
+    /// Version and build of ONNX Runtime, as it describes itself.
+    pub runtime: String,
     /// What computes the target.
     pub target: Placement,
     /// What computes the drafter, if there is one.
@@ -17,6 +19,10 @@ pub struct EngineReport {
     pub context_len: u64,
     /// Bytes of the KV caches of one session.
     pub cache_bytes: u64,
+    /// Bytes of the opened models' files.
+    pub weight_bytes: u64,
+    /// Bytes by which the process grew while models and tokenizer were loaded; absent where the system does not tell.
+    pub resident_bytes: Option<u64>,
     /// What a pass of the target costs, by rows.
     pub target_costs: Vec<PassCost>,
     /// Milliseconds of the drafter's pass over one row.
@@ -84,11 +90,14 @@ impl From<&drafthorse::Engine> for EngineReport {
         let report = engine.report();
         Self {
             path: engine.folder().path.display().to_string(),
+            runtime: report.runtime.clone(),
             target: (&report.target).into(),
             drafter: report.drafter.as_ref().map(Into::into),
             drafter_missing: report.drafter_missing.clone(),
             context_len: count(report.context_len),
             cache_bytes: report.cache_bytes,
+            weight_bytes: report.weight_bytes,
+            resident_bytes: report.resident_bytes,
             target_costs: COST_ROWS
                 .map(|rows| PassCost { rows: count(rows), ms: report.costs.target_ms(rows) })
                 .to_vec(),

@@ -10,6 +10,8 @@ public struct EngineOptions: Sendable, Hashable {
     public var targetThreads: Int?
     /// The same for the drafter.
     public var drafterThreads: Int?
+    /// What worker threads of both models do while they wait.
+    public var spinning: Spinning
     /// Tokens that a session must hold; absent takes what models and budget allow.
     public var contextLength: Int?
     /// Most bytes for the KV caches of one session, target's and drafter's together; absent is 1 GiB.
@@ -30,8 +32,11 @@ public struct EngineOptions: Sendable, Hashable {
     public var allowedRoots: [URL]
     /// The ONNX Runtime library; absent is the one that the app links, or what is found on this machine.
     public var runtimeLibrary: URL?
-    /// Where measured costs are kept between starts; absent measures at every start.
+    /// Where measured costs and compiled graphs are kept between starts; absent measures and compiles at every start.
     public var cacheFolder: URL?
+    /// The device and its drivers in any words that change when they do, since graphs are compiled for one of them:
+    /// `ProcessInfo.processInfo.operatingSystemVersionString`. Absent is the system's name and the kind of processor.
+    public var device: String?
 
     /// Options; everything that is not named keeps its default.
     public init(
@@ -39,6 +44,7 @@ public struct EngineOptions: Sendable, Hashable {
         drafterProviders: [ProviderChoice] = [],
         targetThreads: Int? = nil,
         drafterThreads: Int? = nil,
+        spinning: Spinning = .withinPass,
         contextLength: Int? = nil,
         cacheBytesMax: Int? = nil,
         drafterMisfit: DrafterMisfit = .runWithout,
@@ -49,12 +55,14 @@ public struct EngineOptions: Sendable, Hashable {
         drafterVariant: String? = nil,
         allowedRoots: [URL] = [],
         runtimeLibrary: URL? = nil,
-        cacheFolder: URL? = nil
+        cacheFolder: URL? = nil,
+        device: String? = nil
     ) {
         self.targetProviders = targetProviders
         self.drafterProviders = drafterProviders
         self.targetThreads = targetThreads
         self.drafterThreads = drafterThreads
+        self.spinning = spinning
         self.contextLength = contextLength
         self.cacheBytesMax = cacheBytesMax
         self.drafterMisfit = drafterMisfit
@@ -66,7 +74,18 @@ public struct EngineOptions: Sendable, Hashable {
         self.allowedRoots = allowedRoots
         self.runtimeLibrary = runtimeLibrary
         self.cacheFolder = cacheFolder
+        self.device = device
     }
+}
+
+/// What worker threads do while they wait for work.
+public enum Spinning: Sendable, Hashable, CaseIterable {
+    /// Sleep: least energy, slowest start of an operator.
+    case never
+    /// Spin while a pass is under way, so that two models take turns without fighting for cores.
+    case withinPass
+    /// Spin between passes too: only for a model that runs alone.
+    case always
 }
 
 /// What to do with a drafter that does not fit the memory budget.

@@ -2,6 +2,8 @@
 public struct EngineReport: Sendable, Hashable {
     /// Path of the opened folder.
     public var path: String
+    /// Version and build of ONNX Runtime, as it describes itself.
+    public var runtime: String
     /// What computes the target.
     public var target: Placement
     /// What computes the drafter, if there is one.
@@ -12,6 +14,10 @@ public struct EngineReport: Sendable, Hashable {
     public var contextLength: Int
     /// Bytes of the KV caches of one session.
     public var cacheBytes: Int
+    /// Bytes of the opened models' files.
+    public var weightBytes: Int
+    /// Bytes by which the process grew while models and tokenizer were loaded; absent where the system does not tell.
+    public var residentBytes: Int?
     /// What a pass of the target costs: milliseconds by tokens scored in it.
     public var targetPassMs: [Int: Double]
     /// Milliseconds of the drafter's pass over one token.

@@ -122,11 +122,14 @@ extension EngineReport {
     init(_ report: NativeEngineReport) {
         self.init(
             path: report.path,
+            runtime: report.runtime,
             target: Placement(report.target),
             drafter: report.drafter.map(Placement.init),
             drafterMissing: report.drafterMissing,
             contextLength: Int(clamping: report.contextLen),
             cacheBytes: Int(clamping: report.cacheBytes),
+            weightBytes: Int(clamping: report.weightBytes),
+            residentBytes: report.residentBytes.map(Int.init(clamping:)),
             targetPassMs: Dictionary(
                 report.targetCosts.map { (Int(clamping: $0.rows), $0.ms) }, uniquingKeysWith: { first, _ in first }),
             drafterPassMs: report.drafterMs,

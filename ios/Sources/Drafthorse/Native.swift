@@ -12,6 +12,7 @@ typealias NativePlacement = DrafthorseFFI.Placement
 typealias NativeProvider = DrafthorseFFI.Provider
 typealias NativeProviderChoice = DrafthorseFFI.ProviderChoice
 typealias NativeDrafterMisfit = DrafthorseFFI.DrafterMisfit
+typealias NativeSpinning = DrafthorseFFI.Spinning
 typealias NativeCacheLayout = DrafthorseFFI.CacheLayout
 
 typealias NativeSessionOptions = DrafthorseFFI.SessionOptions
@@ -33,4 +34,8 @@ typealias NativeAccount = DrafthorseFFI.Account
 typealias NativeStopReason = DrafthorseFFI.StopReason
 typealias NativePassthrough = DrafthorseFFI.Passthrough
 
+typealias NativeBenchmarkDevice = DrafthorseFFI.BenchmarkDevice
+typealias NativeDeviceReading = DrafthorseFFI.DeviceReading
+
+let runNativeBenchmark = DrafthorseFFI.runBenchmark(planJson:device:)
 let measureNativeBorder = DrafthorseFFI.measureBorder(rounds:tokensPerRound:)

@@ -31,6 +31,7 @@ extension NativeEngineOptions {
             drafterProviders: options.drafterProviders.map(NativeProviderChoice.init),
             targetThreads: try threads("targetThreads", options.targetThreads),
             drafterThreads: try threads("drafterThreads", options.drafterThreads),
+            spinning: NativeSpinning(options.spinning),
             contextLen: try count("contextLength", options.contextLength),
             cacheBytesMax: try count("cacheBytesMax", options.cacheBytesMax),
             drafterMisfit: NativeDrafterMisfit(options.drafterMisfit),
@@ -41,7 +42,19 @@ extension NativeEngineOptions {
             drafterVariant: options.drafterVariant,
             allowedRoots: options.allowedRoots.map(\.path),
             runtimeLibrary: options.runtimeLibrary?.path,
-            cacheFolder: options.cacheFolder?.path)
+            cacheFolder: options.cacheFolder?.path,
+            device: options.device)
+    }
+}
+
+extension NativeSpinning {
+    fileprivate init(_ spinning: Spinning) {
+        self =
+            switch spinning {
+            case .never: .never
+            case .withinPass: .withinPass
+            case .always: .always
+            }
     }
 }
 
@@ -144,6 +157,15 @@ extension NativeGenerationOptions {
             verification: options.verification.map(NativeVerification.init),
             draftLength: try options.draftLength.map(NativeDraftLength.init),
             constraint: options.constraint.map(NativeConstraint.init))
+    }
+}
+
+extension NativeDeviceReading {
+    init(_ reading: DeviceReading) {
+        self.init(
+            temperatureC: reading.temperatureC, thermalState: reading.thermalState,
+            batteryPercent: reading.batteryPercent, batteryMa: reading.batteryMa, energyJ: reading.energyJ,
+            residentBytes: reading.residentBytes.map(UInt64.init(clamping:)), absent: reading.absent)
     }
 }
 

@@ -8,7 +8,8 @@ extension Native {
             let engine = try await Engine.open(Repository.demoPack, options: Demo.options)
             #expect(engine.report.target.provider == "cpu")
             #expect(engine.report.drafter != nil && engine.report.contextLength == 512)
-            #expect(engine.report.target.nodes.values.reduce(0, +) > 0)
+            #expect(engine.report.target.nodes.values.reduce(0, +) > 0 && !engine.report.runtime.isEmpty)
+            #expect(engine.report.weightBytes > 3_000_000 && engine.report.residentBytes != nil)
 
             try await engine.prewarm()
             let session = try await engine.session()

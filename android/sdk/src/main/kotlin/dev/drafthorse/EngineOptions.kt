@@ -22,6 +22,9 @@ package dev.drafthorse
  * @property runtimeLibrary The ONNX Runtime library; otherwise the variable `ORT_DYLIB_PATH`, then where
  * `cargo xtask setup` puts it. A process has one. On Android, `AndroidEngine` names the app's own.
  * @property cacheFolder Where measured costs and compiled graphs are kept between starts; otherwise they are not kept.
+ * @property spinning What worker threads of both models do while they wait.
+ * @property device The device and its drivers in any words that change when they do, since graphs are compiled for one of
+ * them; otherwise the operating system and the kind of processor. On Android, `AndroidEngine` names the build.
  */
 public data class EngineOptions(
     val contextLength: Int? = null,
@@ -39,7 +42,21 @@ public data class EngineOptions(
     val checkDigests: Boolean = true,
     val runtimeLibrary: String? = null,
     val cacheFolder: String? = null,
+    val spinning: Spinning = Spinning.WITHIN_PASS,
+    val device: String? = null,
 )
+
+/** What worker threads do while they wait for work. */
+public enum class Spinning {
+    /** Sleep: least energy, slowest start of an operator. */
+    NEVER,
+
+    /** Spin while a pass is under way, so that two models take turns without fighting for cores. */
+    WITHIN_PASS,
+
+    /** Spin between passes too: only for a model that runs alone. */
+    ALWAYS,
+}
 
 /**
  * Something that computes a graph, or a part of it.

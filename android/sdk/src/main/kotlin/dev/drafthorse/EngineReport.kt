@@ -11,6 +11,10 @@ package dev.drafthorse
  * @property cacheBytes Bytes of the KV caches of one session.
  * @property costs Measured costs of a pass.
  * @property notes What was noticed about the folder.
+ * @property weightBytes Bytes of the opened models' files.
+ * @property residentBytes Bytes by which the process grew while models and tokenizer were loaded; null where the system
+ * does not tell.
+ * @property runtime Version and build of ONNX Runtime, as it describes itself.
  */
 public data class EngineReport(
     val path: String,
@@ -21,6 +25,9 @@ public data class EngineReport(
     val cacheBytes: Long = 0,
     val costs: Costs = Costs(),
     val notes: List<String> = emptyList(),
+    val weightBytes: Long = 0,
+    val residentBytes: Long? = null,
+    val runtime: String = "",
 )
 
 /**

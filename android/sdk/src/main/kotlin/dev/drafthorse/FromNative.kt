@@ -83,11 +83,14 @@ private fun NativePassthrough.toCause() = when (this) {
 
 internal fun NativeEngineReport.toPublic() = EngineReport(
     path = path,
+    runtime = runtime,
     target = target.toPublic(),
     drafter = drafter?.toPublic(),
     drafterMissing = drafterMissing,
     contextLength = contextLen.toLong(),
     cacheBytes = cacheBytes.toLong(),
+    weightBytes = weightBytes.toLong(),
+    residentBytes = residentBytes?.toLong(),
     costs = Costs(targetCosts.associate { it.rows.toLong() to it.ms }, drafterMs),
     notes = notes,
 )

@@ -2,6 +2,7 @@ package dev.drafthorse
 
 import dev.drafthorse.ffi.Constraint as NativeConstraint
 import dev.drafthorse.ffi.ContextPolicy as NativeContextPolicy
+import dev.drafthorse.ffi.DeviceReading as NativeDeviceReading
 import dev.drafthorse.ffi.DraftLength as NativeDraftLength
 import dev.drafthorse.ffi.DrafterMisfit as NativeDrafterMisfit
 import dev.drafthorse.ffi.Drafting as NativeDrafting
@@ -13,6 +14,7 @@ import dev.drafthorse.ffi.Prompt as NativePrompt
 import dev.drafthorse.ffi.Provider as NativeProvider
 import dev.drafthorse.ffi.ProviderChoice as NativeProviderChoice
 import dev.drafthorse.ffi.SessionOptions as NativeSessionOptions
+import dev.drafthorse.ffi.Spinning as NativeSpinning
 import dev.drafthorse.ffi.TokenBias as NativeTokenBias
 import dev.drafthorse.ffi.Verification as NativeVerification
 
@@ -73,6 +75,7 @@ internal fun EngineOptions.toNative() = NativeEngineOptions(
     drafterProviders = drafterProviders.map { it.toNative() },
     targetThreads = targetThreads?.toNative("targetThreads"),
     drafterThreads = drafterThreads?.toNative("drafterThreads"),
+    spinning = spinning.toNative(),
     contextLen = contextLength?.toLong()?.toNative("contextLength"),
     cacheBytesMax = cacheBytesMax?.toNative("cacheBytesMax"),
     drafterMisfit = if (failIfDrafterDoesNotFit) NativeDrafterMisfit.FAIL else NativeDrafterMisfit.RUN_WITHOUT,
@@ -84,7 +87,14 @@ internal fun EngineOptions.toNative() = NativeEngineOptions(
     allowedRoots = allowedRoots,
     runtimeLibrary = runtimeLibrary,
     cacheFolder = cacheFolder,
+    device = device,
 )
+
+private fun Spinning.toNative() = when (this) {
+    Spinning.NEVER -> NativeSpinning.NEVER
+    Spinning.WITHIN_PASS -> NativeSpinning.WITHIN_PASS
+    Spinning.ALWAYS -> NativeSpinning.ALWAYS
+}
 
 private fun ProviderChoice.toNative() = NativeProviderChoice(provider.toNative(), options, strict, library)
 
@@ -112,6 +122,17 @@ private fun ContextPolicy.toNative() = when (this) {
     ContextPolicy.FAIL -> NativeContextPolicy.FAIL
     ContextPolicy.DROP_OLDEST_TURNS -> NativeContextPolicy.DROP_OLDEST_TURNS
 }
+
+internal fun DeviceReading.toNative() = NativeDeviceReading(
+    temperatureC = temperatureC,
+    thermalState = thermalState,
+    thermalHeadroom = thermalHeadroom,
+    batteryPercent = batteryPercent,
+    batteryMa = batteryMa,
+    energyJ = energyJ,
+    residentBytes = residentBytes?.toNative("residentBytes"),
+    absent = absent,
+)
 
 /** The border's numbers have no sign: a negative one would arrive as a huge one. */
 internal fun Long.toNative(option: String): ULong = if (this >= 0) toULong() else throw negative(option, this)

@@ -16,6 +16,7 @@ class JourneyTest {
         assertEquals(ExecutionProvider.CPU, engine.report.target.provider)
         assertNotNull(engine.report.drafter, "the demo pack has a drafter: ${engine.report.drafterMissing}")
         assertEquals(512, engine.report.contextLength)
+        assertTrue(engine.report.weightBytes > 3_000_000 && engine.report.residentBytes!! > 0 && engine.report.runtime.isNotEmpty())
         assertEquals(setOf(1L, 2L, 4L, 8L), engine.report.costs.targetMs.keys)
 
         val session = engine.session()

@@ -1,9 +1,11 @@
 package dev.drafthorse.android
 
 import android.content.Context
+import android.os.Build
 import dev.drafthorse.Engine
 import dev.drafthorse.EngineOptions
 import dev.drafthorse.ExecutionProvider
+import java.io.File
 import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.withContext
@@ -16,8 +18,8 @@ public object AndroidEngine {
      * A pack in the app's assets is unpacked first, once per version of the app. Weights are opened by path and mapped:
      * they never enter the Java heap.
      *
-     * What [options] leave open is filled in: the app's ONNX Runtime library, a folder for measured costs, and a memory
-     * budget for the caches ([MemoryBudget]).
+     * What [options] leave open is filled in: the app's ONNX Runtime library, a folder for measured costs, a memory
+     * budget for the caches ([MemoryBudget]), and the build of Android that graphs are compiled for.
      *
      * @throws dev.drafthorse.DrafthorseException as [Engine.open]; `Io` too, if an asset cannot be unpacked.
      */
@@ -27,11 +29,28 @@ public object AndroidEngine {
         options: EngineOptions = EngineOptions(),
         dispatcher: CoroutineDispatcher = Dispatchers.IO,
     ): Engine {
+        val folder = prepare(context, pack, dispatcher)
+        val budget = options.cacheBytesMax ?: MemoryBudget.cacheBytesMax(context, folder)
+        val device = options.device ?: Build.FINGERPRINT
+        return Engine.open(folder.path, options.copy(cacheBytesMax = budget, device = device), dispatcher)
+    }
+
+    /**
+     * The part of [open] that comes before the pack is read: unpacks [pack] where it has no path, loads the library and
+     * names the app's ONNX Runtime to it. For [dev.drafthorse.Benchmark], which opens packs itself.
+     *
+     * @return The folder of the pack.
+     * @throws dev.drafthorse.DrafthorseException.Io if an asset cannot be unpacked.
+     */
+    public suspend fun prepare(
+        context: Context,
+        pack: PackSource,
+        dispatcher: CoroutineDispatcher = Dispatchers.IO,
+    ): File {
         val application = context.applicationContext ?: context
         val folder = PackFolders(application).folder(pack, dispatcher)
         withContext(dispatcher) { Native.prepare(application) }
-        val budget = options.cacheBytesMax ?: MemoryBudget.cacheBytesMax(application, folder)
-        return Engine.open(folder.path, options.copy(cacheBytesMax = budget), dispatcher)
+        return folder
     }
 
     /**
