@@ -6,7 +6,7 @@ import Foundation
 /// | Variable | Meaning |
 /// |---|---|
 /// | `DRAFTHORSE_PLAN` | A plan as JSON; every field may be left out. |
-/// | `DRAFTHORSE_PACK` | Name of a folder in the app's `Packs`; `demo` otherwise. |
+/// | `DRAFTHORSE_PACK` | Name of a folder in `tests/packs`, which the app carries; `demo` otherwise. |
 /// | `DRAFTHORSE_LABEL` | The lab's own name of the device. |
 public struct BenchmarkRequest: Sendable {
     /// Name of the folder with the pack.

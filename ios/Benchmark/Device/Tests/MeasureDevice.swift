@@ -9,7 +9,7 @@ final class MeasureDevice: XCTestCase {
         await MainActor.run { UIApplication.shared.isIdleTimerDisabled = true }
         let request = BenchmarkRequest(environment: ProcessInfo.processInfo.environment)
         let folder = try XCTUnwrap(
-            Bundle.main.url(forResource: request.pack, withExtension: nil, subdirectory: "Packs"),
+            Bundle.main.url(forResource: request.pack, withExtension: nil, subdirectory: "packs"),
             "the app has no pack \(request.pack)")
         let report = try await measureDevice(request, folder: folder) { print("\($0.done) of \($0.planned): \($0.step)") }
         let attachment = XCTAttachment(data: Data(report.utf8), uniformTypeIdentifier: "public.json")
