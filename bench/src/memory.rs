@@ -8,7 +8,7 @@ use crate::reading::Reading;
 
 /// Bytes that are resident now.
 pub(crate) fn resident_bytes() -> Reading<u64> {
-    match kilobytes(Path::new("/proc/self/status"), "VmRSS") {
+    match drafthorse::resident_bytes() {
         Some(bytes) => Reading::present(bytes, "/proc/self/status, VmRSS"),
         None => Reading::absent("no VmRSS in /proc/self/status; an app may tell it"),
     }

@@ -42,11 +42,13 @@ def cache_folder():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drafthorse"
 
 
-def environment():
-    """Python of an environment that holds both packages, made if it is missing."""
+def environment(install=True):
+    """Python of an environment that holds both packages, made if it is missing; None if it may not be made."""
     folder = cache_folder() / f"peers/genai-{GENAI}-ort-{ONNXRUNTIME}"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not (folder / "complete").exists():
+        if not install:
+            return None
         shutil.rmtree(folder, ignore_errors=True)
         print(f"Installing onnxruntime-genai {GENAI} into the cache ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)

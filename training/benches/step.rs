@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use drafthorse_training::backward::Held;
 use drafthorse_training::distill::batch::{Batch, Example};
 use drafthorse_training::distill::step::{Objective, gradients};
 use drafthorse_training::import::hugging_face;
@@ -41,7 +42,7 @@ struct Arguments {
     /// Hidden width of the target; the drafter's is a third of it.
     #[arg(long, default_value_t = 192)]
     hidden_len: usize,
-    /// Layers of the target; the drafter has one.
+    /// Layers of the target.
     #[arg(long, default_value_t = 8)]
     layers: usize,
     /// Tokens of the vocabulary.
@@ -50,6 +51,12 @@ struct Arguments {
     /// Positions whose logits exist at once.
     #[arg(long, default_value_t = 512)]
     chunk_rows: usize,
+    /// Computes each layer of the drafter again on the way back.
+    #[arg(long)]
+    recompute_layers: bool,
+    /// Layers of the drafter.
+    #[arg(long, default_value_t = 1)]
+    drafter_layers: usize,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -65,15 +72,7 @@ fn config(arguments: &Arguments, hidden_len: usize, layers: usize) -> ModelConfi
         head_len: 32,
         ffn_len: hidden_len * 8 / 3,
         context_len: arguments.prompt_len + arguments.completion_len,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        norm_eps: 1e-5,
-        tied_head: true,
-        qkv_bias: false,
-        qk_norm: false,
-        bos_token: None,
-        eos_tokens: Vec::new(),
-        head_tokens: None,
+        ..ModelConfig::tiny()
     }
 }
 
@@ -88,12 +87,13 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = backend::device(&arguments.device)?;
     let target = Llama::random(config(&arguments, arguments.hidden_len, arguments.layers), 1, &device)?;
-    let mut drafter = Llama::random(config(&arguments, arguments.hidden_len / 3, 1), 2, &device)?.trainable();
+    let mut drafter =
+        Llama::random(config(&arguments, arguments.hidden_len / 3, arguments.drafter_layers), 2, &device)?.trainable();
     let token = |row: usize, at: usize| ((row * 7919 + at * 104_729) % arguments.vocab_len) as u32;
     let examples: Vec<Example> = (0..arguments.rows)
-        .map(|row| Example {
-            prompt: (0..arguments.prompt_len).map(|at| token(row, at)).collect(),
-            completion: (arguments.prompt_len..).take(arguments.completion_len).map(|at| token(row, at)).collect(),
+        .map(|row| {
+            let tokens = |from: usize, len: usize| (from..from + len).map(|at| token(row, at)).collect();
+            Example::new(tokens(0, arguments.prompt_len), tokens(arguments.prompt_len, arguments.completion_len))
         })
         .collect();
     let rows: Vec<&Example> = examples.iter().collect();
@@ -104,7 +104,8 @@ fn main() -> Result<()> {
     }
     folder::write_file(&arguments.out.join("batch.json"), json!(examples).to_string().as_bytes())?;
 
-    let objective = Objective { loss: Loss::ForwardKl, temperature: 1.0, chunk_rows: arguments.chunk_rows };
+    let held = Held { chunk_rows: arguments.chunk_rows, recompute_layers: arguments.recompute_layers };
+    let objective = Objective { loss: Loss::ForwardKl, temperature: 1.0, held };
     let schedule = Schedule { peak: 1e-3, floor: 1.0, warmup_steps: 0, steps: usize::MAX };
     let mut optimizer = Optimizer::new(&AdamWSettings::default());
     let mut taken = 0;

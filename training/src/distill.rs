@@ -11,12 +11,14 @@ pub mod rollout;
 pub mod source;
 pub mod step;
 pub mod task;
+pub mod top_k;
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
+use crate::backward::Held;
 use crate::distill::batch::Example;
 use crate::distill::pair::{Measurement, Pair, TaskHeldOut, Texts};
 use crate::distill::recipe::DistillRecipe;
@@ -195,13 +197,15 @@ fn step_gradients(
     recipe: &DistillRecipe,
 ) -> Result<(Gradients, step::Measured)> {
     let settings = &recipe.train;
-    let objective =
-        step::Objective { loss: recipe.loss, temperature: recipe.temperature, chunk_rows: settings.chunk_rows };
+    let held = Held { chunk_rows: settings.chunk_rows, recompute_layers: settings.recompute_layers };
+    let objective = step::Objective { loss: recipe.loss, temperature: recipe.temperature, held };
     let context_len = target.config().context_len.min(drafter.config().context_len);
     let mut ordered: Vec<&Example> = examples.iter().collect();
-    // Texts of like length share a pass.
-    ordered.sort_by_key(|example| example.prompt.len() + example.completion.len());
-    let passes = ordered.chunks(settings.batch_per_pass);
+    // Texts of like length share a pass; those that the target has judged before need none of its own.
+    let judged = |example: &Example| example.judged.is_some();
+    ordered.sort_by_key(|example| (judged(example), example.prompt.len() + example.completion.len()));
+    let alike = ordered.chunk_by(|one, other| judged(one) == judged(other));
+    let passes = alike.flat_map(|texts| texts.chunks(settings.batch_per_pass));
     let batches: Vec<_> = passes.filter_map(|texts| batch::Batch::new(texts, context_len, &target.device())).collect();
     let positions: usize = batches.iter().map(|batch| batch.next.len()).sum();
     if positions == 0 {
@@ -381,7 +385,7 @@ mod tests {
             completion_len_max: 8,
             batch: 32,
             seed: recipe.train.seed,
-            top_k: 0,
+            top_k: 1 << 16,
             task: recipe.task.clone(),
         };
         let (answers, device) = (root.path().join("answers.parquet"), Device::flex());
@@ -395,6 +399,25 @@ mod tests {
 
         recipe.train.steps = 2;
         distill(&recipe, root.path(), &root.path().join("run"), &device).unwrap();
+        // The judgement on disk is over the whole vocabulary: the target's own pass gives the same losses.
+        recipe.target_text.judged = true;
+        distill(&recipe, root.path(), &root.path().join("judged"), &device).unwrap();
+        let losses = |run: &str| {
+            let metrics = std::fs::read_to_string(root.path().join(run).join("metrics.jsonl")).unwrap();
+            let loss = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64();
+            metrics.lines().filter_map(loss).collect::<Vec<_>>()
+        };
+        let (ran, read) = (losses("run"), losses("judged"));
+        assert!(ran.len() == 2 && ran.iter().zip(&read).all(|(x, y)| (x - y).abs() < 1e-4), "{ran:?} {read:?}");
+        let other = GenerateRecipe { top_k: 0, ..asked };
+        generate(&other, root.path(), Shard { index: 0, count: 1 }, &root.path().join("bare.parquet"), &device)
+            .unwrap();
+        let bare = DistillRecipe {
+            target_text: TargetText { path: Some(root.path().join("bare.parquet")), ..recipe.target_text.clone() },
+            ..recipe.clone()
+        };
+        let error = distill(&bare, root.path(), &root.path().join("bare"), &device).unwrap_err();
+        assert!(error.to_string().contains("0 likeliest"), "{error}");
 
         let other = Llama::random(pair.target.config().clone(), 9, &device).unwrap();
         let tokenizer = root.path().join("tokenizer.json");

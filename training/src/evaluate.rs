@@ -33,8 +33,8 @@ use crate::{Error, Result, folder, run};
 pub struct Evaluation {
     /// Version of this program.
     pub program: &'static str,
-    /// Commit of the sources in the current folder, or "unknown".
-    pub commit: String,
+    /// Commit of the sources in the current folder; none outside a repository.
+    pub commit: Option<String>,
     /// The recipe, resolved.
     pub recipe: EvaluateRecipe,
     /// The target's parameters.

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::backward::{CHUNK_ROWS, backward, cross_entropy, inputs_and_next, mean_loss};
+use crate::backward::{Held, backward, cross_entropy, inputs_and_next, mean_loss};
 use crate::corpus::{Corpus, CorpusSettings, training_row};
 use crate::import::hugging_face;
 use crate::model::{Llama, ModelConfig, token_tensor};
@@ -53,6 +53,8 @@ pub struct TrainSettings {
     pub threads: usize,
     /// Tokens per row.
     pub sequence_len: usize,
+    /// Computes each layer again on the way back instead of keeping what it computed: less memory, more time.
+    pub recompute_layers: bool,
     /// Peak of the schedule.
     pub learning_rate: f64,
     /// Last rate as a share of the peak.
@@ -78,6 +80,7 @@ impl Default for TrainSettings {
             accumulation: 1,
             threads: 1,
             sequence_len: 256,
+            recompute_layers: false,
             learning_rate: 1e-3,
             learning_rate_floor: 0.1,
             warmup_steps: 50,
@@ -231,6 +234,7 @@ fn load_corpora(recipe: &PretrainRecipe, data: &Path, tokenizer: &Tokenizer, mod
 /// side by side; their order of summation is fixed.
 fn step_gradients(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, step: usize) -> (f32, Gradients) {
     let (mut loss, mut sum) = (0.0, Gradients::new());
+    let held = Held { recompute_layers: settings.recompute_layers, ..Held::default() };
     let scale = 1.0 / (settings.batch * settings.accumulation * settings.sequence_len) as f32;
     for pass in 0..settings.accumulation {
         let rows: Vec<Vec<u32>> = (pass * settings.batch..(pass + 1) * settings.batch)
@@ -238,7 +242,7 @@ fn step_gradients(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, s
             .collect();
         let part_len = settings.batch.div_ceil(settings.threads);
         let parts: Vec<_> = std::thread::scope(|scope| {
-            let spawn = |rows| scope.spawn(move || rows_gradients(model, rows, scale));
+            let spawn = |rows| scope.spawn(move || rows_gradients(model, rows, scale, held));
             let running: Vec<_> = rows.chunks(part_len).map(spawn).collect();
             running.into_iter().map(|part| part.join().expect("a part panicked")).collect()
         });
@@ -250,19 +254,19 @@ fn step_gradients(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, s
     (loss, sum)
 }
 
-fn rows_gradients(model: &Llama, rows: &[Vec<u32>], scale: f32) -> (f32, Gradients) {
+fn rows_gradients(model: &Llama, rows: &[Vec<u32>], scale: f32, held: Held) -> (f32, Gradients) {
     let (inputs, next) = inputs_and_next(rows);
     let tokens = token_tensor(&inputs, &model.device());
     // Leaves of its own, so that tapes of parts running side by side stay apart.
     let model = model.clone().trainable();
-    backward(&model, tokens, CHUNK_ROWS, |logits, range| cross_entropy(logits, &next[range], scale))
+    backward(&model, tokens, held, |logits, range| cross_entropy(logits, &next[range], scale))
 }
 
 /// Refuses weights that a finite gradient has moved too far, before they replace a good checkpoint.
 fn check_weights(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, at: [usize; 2]) -> Result<()> {
     let [step, checkpoint_step] = at;
     let row = training_row(corpora, settings.seed, step, 0, settings.sequence_len + 1);
-    let value = mean_loss(&model.clone().frozen(), &[row], CHUNK_ROWS);
+    let value = mean_loss(&model.clone().frozen(), &[row], Held::default().chunk_rows);
     if value.is_finite() {
         Ok(())
     } else {
@@ -280,7 +284,8 @@ fn validate(model: &Llama, corpora: &[Corpus], settings: &TrainSettings) -> Vec<
             continue;
         }
         let batches = rows.chunks(settings.batch);
-        let sum: f32 = batches.map(|rows| mean_loss(&model, rows, CHUNK_ROWS) * rows.len() as f32).sum();
+        let sum: f32 =
+            batches.map(|rows| mean_loss(&model, rows, Held::default().chunk_rows) * rows.len() as f32).sum();
         losses.push((corpus.name().to_owned(), sum / rows.len() as f32));
     }
     losses

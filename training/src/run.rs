@@ -27,6 +27,15 @@ pub struct Run {
     events: RefCell<Option<EventFile>>,
 }
 
+/// What `run.toml` holds.
+#[derive(Serialize)]
+struct Record<'a, R> {
+    program: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<String>,
+    recipe: &'a R,
+}
+
 /// Where training stands; everything that is not a tensor and must survive a kill.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -50,12 +59,6 @@ impl Run {
     /// # Errors
     /// `Io`.
     pub fn open(folder: &Path, recipe: &impl Serialize) -> Result<Self> {
-        #[derive(Serialize)]
-        struct Record<'a, R> {
-            program: &'static str,
-            commit: String,
-            recipe: &'a R,
-        }
         std::fs::create_dir_all(folder).at(folder)?;
         let path = folder.join("run.toml");
         let record = Record { program: env!("CARGO_PKG_VERSION"), commit: commit(), recipe };
@@ -183,9 +186,26 @@ impl Report {
     }
 }
 
-/// Commit of the sources in the current folder, or "unknown".
-pub fn commit() -> String {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
-    let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
-    text.and_then(|bytes| String::from_utf8(bytes).ok()).map_or_else(|| "unknown".into(), |text| text.trim().into())
+/// Commit of the sources in the current folder; none outside a repository.
+pub fn commit() -> Option<String> {
+    commit_of(Path::new("."))
+}
+
+fn commit_of(folder: &Path) -> Option<String> {
+    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).current_dir(folder).output().ok()?;
+    let text = output.status.success().then_some(output.stdout)?;
+    Some(String::from_utf8(text).ok()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_a_repository_no_commit_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(commit_of(folder.path()), None);
+        let record = Record { program: "0", commit: None, recipe: &"recipe" };
+        assert!(!toml::to_string(&record).unwrap().contains("commit"));
+    }
 }

@@ -28,15 +28,8 @@ fn setting() -> (tempfile::TempDir, PretrainRecipe) {
         head_len: 16,
         ffn_len: 64,
         context_len: 32,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        norm_eps: 1e-5,
-        tied_head: true,
-        qkv_bias: false,
-        qk_norm: false,
-        bos_token: None,
         eos_tokens: vec![],
-        head_tokens: None,
+        ..ModelConfig::tiny()
     };
     let train = TrainSettings {
         steps: 6,
@@ -92,6 +85,37 @@ fn a_resumed_run_has_the_weights_of_an_unbroken_one() {
         text.lines().map(step).collect::<Vec<_>>()
     };
     assert_eq!(steps("broken"), steps("whole"));
+}
+
+/// A process that may write files of 64 KiB at most stands for a full disk: the weights are cut off in the middle.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_loses_nothing() {
+    use std::process::{Command, Output};
+    let (root, recipe) = setting();
+    train(&recipe, root.path(), "whole").unwrap();
+    let mut first = recipe.clone();
+    first.train.steps = 3;
+    train(&first, root.path(), "run").unwrap();
+    let checkpoint = root.path().join("run/checkpoint");
+    let load = |path: &Path| hugging_face::load(path, &Device::flex()).unwrap().values();
+    let good = load(&checkpoint);
+    std::fs::write(root.path().join("recipe.toml"), toml::to_string(&recipe).unwrap()).unwrap();
+    let command = |script: &str| -> Output {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_drafthorse-train"), "pretrain", "--recipe", "recipe.toml"]);
+        shell.args(["--data", ".", "--out", "run"]).current_dir(root.path()).output().unwrap()
+    };
+    // Blocks are of 512 bytes; without the trap the system would kill the process instead of failing the write.
+    let full = command("ulimit -f 128; trap '' XFSZ; exec \"$0\" \"$@\"");
+    let said = String::from_utf8_lossy(&full.stderr);
+    assert!(!full.status.success() && said.contains("model.safetensors") && said.contains("too large"), "{said}");
+    assert_eq!(load(&checkpoint), good);
+    let names = std::fs::read_dir(root.path().join("run")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("partial")), "nothing half-written stays");
+    let again = command("exec \"$0\" \"$@\"");
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(load(&checkpoint), load(&root.path().join("whole/checkpoint")));
 }
 
 #[test]

@@ -31,11 +31,8 @@ impl HeldOut {
         let requests: Vec<Request<'_>> =
             prompts.iter().enumerate().map(|(key, prompt)| Request { prompt, sampling, key: key as u64 }).collect();
         let answers = rollout(target, &requests, limits, seed)?;
-        let examples = prompts
-            .iter()
-            .zip(answers)
-            .map(|(prompt, completion)| Example { prompt: prompt.clone(), completion })
-            .collect();
+        let examples =
+            prompts.iter().zip(answers).map(|(prompt, completion)| Example::new(prompt.clone(), completion)).collect();
         Ok(Self { mode, examples })
     }
 

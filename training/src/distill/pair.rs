@@ -1,6 +1,7 @@
 //! A target and its drafter with their texts: what distillation and evaluation both begin with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use serde::Serialize;
@@ -12,6 +13,7 @@ use super::recipe::DistillRecipe;
 use super::rollout::Limits;
 use super::source::{Pool, Pools, answers};
 use super::task::{generic, hold_out};
+use super::top_k::TopK;
 use crate::acceptance::trace::HeldOut;
 use crate::acceptance::{Mode, Summary, summarise};
 use crate::error::IoContext;
@@ -176,7 +178,7 @@ impl Texts {
     fn target_texts(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Vec<Example>> {
         let settings = &recipe.target_text;
         if let Some(path) = &settings.path {
-            let mut examples = read_answers(path, &recipe.target, pair.target.config().vocab_len)?;
+            let mut examples = read_answers(path, &recipe.target, pair.target.config().vocab_len, settings.judged)?;
             // What selects the best state must not be learned, wherever the texts were written.
             examples.retain(|example| !self.is_held_out(&example.prompt));
             if examples.is_empty() {
@@ -257,9 +259,16 @@ fn digest(model: &Llama) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads texts that the target wrote: the Parquet of `generate`, which must be this target's, or JSON lines.
-fn read_answers(path: &Path, target: &Path, vocab_len: usize) -> Result<Vec<Example>> {
+/// Reads texts that the target wrote: the Parquet of `generate`, which must be this target's, or JSON lines. With
+/// `judged`, each text brings what the target thought of it.
+fn read_answers(path: &Path, target: &Path, vocab_len: usize, judged: bool) -> Result<Vec<Example>> {
     if path.extension().is_none_or(|extension| extension != "parquet") {
+        if judged {
+            return Err(Error::setting(
+                "target_text.judged",
+                "true, but only the Parquet of `generate` holds judgement",
+            ));
+        }
         return read_examples(path, None, vocab_len);
     }
     let (answers, provenance) = dataset::read(path)?;
@@ -272,9 +281,14 @@ fn read_answers(path: &Path, target: &Path, vocab_len: usize) -> Result<Vec<Exam
         .into_iter()
         .filter(|answer| !answer.completion.is_empty())
         .map(|answer| {
-            let example = Example { prompt: answer.prompt, completion: answer.completion };
-            checked(example, vocab_len)
-                .map_err(|reason| Error::format(path, format!("answer {}: {reason}", answer.key)))
+            let wrong = |reason| Error::format(path, format!("answer {}: {reason}", answer.key));
+            let positions = answer.completion.len();
+            let mut example = checked(Example::new(answer.prompt, answer.completion), vocab_len).map_err(wrong)?;
+            if judged {
+                let found = TopK::new(positions, answer.top_tokens, answer.top_log_probabilities, vocab_len);
+                example.judged = Some(Arc::new(found.map_err(wrong)?));
+            }
+            Ok(example)
         })
         .collect()
 }

@@ -61,11 +61,14 @@ pub struct TargetText {
     /// Read instead of writing: the Parquet of `generate`, or JSON lines with `prompt` and `completion` as token ids.
     /// Answers to held-out prompts are left out.
     pub path: Option<PathBuf>,
+    /// Take the target's judgement of these texts from the file, where `generate` kept its `top_k` likeliest tokens,
+    /// instead of running the target over them. Exact where `top_k` is the vocabulary.
+    pub judged: bool,
 }
 
 impl Default for TargetText {
     fn default() -> Self {
-        Self { count: 1024, temperatures: vec![0.0, 0.3, 0.7, 1.0], top_p: 0.95, path: None }
+        Self { count: 1024, temperatures: vec![0.0, 0.3, 0.7, 1.0], top_p: 0.95, path: None, judged: false }
     }
 }
 
@@ -89,6 +92,9 @@ pub struct DistillSettings {
     pub rollout_rows: usize,
     /// Positions whose logits exist at once.
     pub chunk_rows: usize,
+    /// Computes each layer of the drafter again on the way back instead of keeping what it computed: less memory, more
+    /// time.
+    pub recompute_layers: bool,
     /// Peak of the schedule.
     pub learning_rate: f64,
     /// Last rate as a share of the peak.
@@ -110,6 +116,7 @@ impl Default for DistillSettings {
             completion_len_max: 128,
             rollout_rows: 64,
             chunk_rows: 512,
+            recompute_layers: false,
             learning_rate: 5e-4,
             learning_rate_floor: 0.1,
             warmup_steps: 20,
@@ -191,6 +198,9 @@ impl DistillRecipe {
             if !(temperature.is_finite() && *temperature >= 0.0) {
                 return Err(Error::setting("temperatures", format!("{temperature}: 0 for greedy, or above")));
             }
+        }
+        if self.target_text.judged && self.target_text.path.is_none() {
+            return Err(Error::setting("target_text.judged", "true, but target_text.path names no file"));
         }
         if !(self.target_text.top_p > 0.0 && self.target_text.top_p <= 1.0) {
             return Err(Error::setting("target_text.top_p", format!("{}: above 0, at most 1", self.target_text.top_p)));

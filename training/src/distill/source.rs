@@ -122,7 +122,7 @@ enum Pick<'a> {
 }
 
 /// A text that the drafter wrote for a row of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Written {
     step: usize,
     row: usize,
@@ -228,7 +228,7 @@ impl Dealer {
         let written = places
             .into_iter()
             .zip(answers)
-            .map(|((step, row, prompt), completion)| ((step, row), Example { prompt: prompt.clone(), completion }));
+            .map(|((step, row, prompt), completion)| ((step, row), Example::new(prompt.clone(), completion)));
         self.written = written.collect();
         Ok(())
     }
@@ -271,7 +271,7 @@ pub fn answers(
         .collect();
     let texts = rollout(model, &requests, limits, seed)?;
     let examples = requests.iter().zip(texts);
-    Ok(examples.map(|(request, completion)| Example { prompt: request.prompt.to_vec(), completion }).collect())
+    Ok(examples.map(|(request, completion)| Example::new(request.prompt.to_vec(), completion)).collect())
 }
 
 #[cfg(test)]
@@ -290,7 +290,7 @@ mod tests {
     fn pools() -> Pools {
         let pool = |first: u32| {
             let mut pool = Pool::default();
-            pool.add(1.0, vec![Example { prompt: vec![first], completion: vec![first] }; 3]);
+            pool.add(1.0, vec![Example::new(vec![first], vec![first]); 3]);
             pool
         };
         Pools { fixed: pool(1), target: pool(2), generic: pool(3) }
@@ -316,7 +316,7 @@ mod tests {
     fn groups_are_drawn_by_weight_however_many_texts_they_have() {
         let mut pool = Pool::default();
         for (weight, first, count) in [(3.0, 1, 1), (1.0, 2, 50), (1.0, 3, 0)] {
-            pool.add(weight, vec![Example { prompt: vec![first], completion: vec![] }; count]);
+            pool.add(weight, vec![Example::new(vec![first], vec![]); count]);
         }
         let mut stream = Stream::new(1, 1, 1);
         let hits = (0..2000).filter(|_| pool.draw(&mut stream).prompt == [1]).count();

@@ -1,9 +1,11 @@
 //! One distillation step: the target judges, the drafter learns.
 
+use std::ops::Range;
+
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::batch::Batch;
-use crate::backward::backward_at;
+use crate::backward::{Held, backward_at};
 use crate::loss::divergence::{Teacher, divergence};
 use crate::loss::{Loss, Sigma};
 use crate::model::{Llama, host};
@@ -34,31 +36,30 @@ pub struct Objective {
     pub loss: Loss,
     /// Divides both models' logits before the softmax.
     pub temperature: f64,
-    /// Positions whose logits exist at once.
-    pub chunk_rows: usize,
+    /// Of the drafter's pass; the target's logits come in the same chunks.
+    pub held: Held,
 }
 
 /// The gradient of the mean loss over `batch`'s positions on the drafter's weights, and what was measured on the way.
 ///
-/// `target` is frozen. Both models read the same tokens; no gradient reaches the target or the tokens.
+/// `target` is frozen. Both models read the same tokens; no gradient reaches the target or the tokens. Where the batch
+/// brings the target's judgement, the target does not run.
 pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, objective: Objective) -> (Gradients, Measured) {
-    let judged = target.hidden(batch.tokens.clone()).select(0, batch.places.clone());
+    let judged = judge(target, batch);
     let kept = kept_ids(drafter);
     // Leaves of its own, so that tapes of passes running side by side stay apart.
     let drafter = &drafter.clone().trainable();
-    let Objective { loss, temperature, chunk_rows } = objective;
+    let Objective { loss, temperature, held } = objective;
     let positions = batch.next.len();
     let mut sums = Sums::default();
-    let (_, mut gradients) =
-        backward_at(drafter, batch.tokens.clone(), batch.places.clone(), chunk_rows, |logits, range| {
-            let judged = target.logits(judged.clone().narrow(0, range.start, range.len()));
-            let teacher = Teacher::new(judged, kept.as_ref(), temperature);
-            let found = divergence(loss, &teacher, logits, temperature);
-            sums.loss += sum(found.values.clone());
-            sums.acceptance += sum(found.acceptance);
-            sums.reward += found.reward.map_or(0.0, sum);
-            (found.values.sum(), found.gradient.div_scalar(positions as f64))
-        });
+    let (_, mut gradients) = backward_at(drafter, batch.tokens.clone(), batch.places.clone(), held, |logits, range| {
+        let teacher = Teacher::new(judged(range), kept.as_ref(), temperature);
+        let found = divergence(loss, &teacher, logits, temperature);
+        sums.loss += sum(found.values.clone());
+        sums.acceptance += sum(found.acceptance);
+        sums.reward += found.reward.map_or(0.0, sum);
+        (found.values.sum(), found.gradient.div_scalar(positions as f64))
+    });
     let mean = |sum: f64| sum / positions as f64;
     if loss == Loss::TvdPlusPlus(Sigma::Batch) {
         // The same factor for every position, so it may come after the chain rule.
@@ -66,6 +67,16 @@ pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, objective: Obje
         gradients = gradients.into_iter().map(|(name, gradient)| (name, gradient.div_scalar(sigma))).collect();
     }
     (gradients, Measured { loss: mean(sums.loss), acceptance: mean(sums.acceptance), positions })
+}
+
+/// The target's logits at a range of the batch's positions, `[positions, vocab]`.
+fn judge<'a>(target: &'a Llama, batch: &'a Batch) -> Box<dyn Fn(Range<usize>) -> Tensor<2> + 'a> {
+    if let Some(stored) = &batch.judged {
+        let (vocab_len, device) = (target.config().vocab_len, target.device());
+        return Box::new(move |range| stored.log_probabilities(range, vocab_len, &device));
+    }
+    let hidden = target.hidden(batch.tokens.clone()).select(0, batch.places.clone());
+    Box::new(move |range| target.logits(hidden.clone().narrow(0, range.start, range.len())))
 }
 
 /// Sums over the positions so far, in f64 so that chunking does not show.
@@ -82,22 +93,23 @@ fn sum(values: Tensor<1>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use burn::tensor::Device;
     use burn::tensor::activation::{log_softmax, softmax};
 
     use super::super::batch::Example;
+    use super::super::top_k::TopK;
     use super::*;
     use crate::model::ModelConfig;
     use crate::optimizer::{self, AdamWSettings, Optimizer};
 
-    const CHUNK_ROWS: usize = 7;
-
     fn objective(loss: Loss) -> Objective {
-        Objective { loss, temperature: 1.0, chunk_rows: CHUNK_ROWS }
+        Objective { loss, temperature: 1.0, held: Held { chunk_rows: 7, recompute_layers: false } }
     }
 
     fn example(first: u32) -> Example {
-        Example { prompt: vec![first, first + 1], completion: (0..8).map(|t| (first * 7 + t * t) % 32).collect() }
+        Example::new(vec![first, first + 1], (0..8).map(|t| (first * 7 + t * t) % 32).collect())
     }
 
     fn pair(drafter: ModelConfig) -> (Llama, Llama) {
@@ -129,16 +141,18 @@ mod tests {
     }
 
     #[test]
-    fn chunks_make_no_difference() {
+    fn chunks_and_recomputed_layers_make_no_difference() {
         let (target, drafter) = pair(ModelConfig::tiny());
         let examples = [example(1), example(5)];
         let batch = Batch::new(&examples.each_ref(), 32, &Device::flex()).unwrap();
         for loss in Loss::ALL {
-            let run =
-                |chunk_rows| gradients(&target, &drafter, &batch, Objective { loss, temperature: 0.7, chunk_rows });
-            let (whole, measured) = run(1000);
-            for chunk_rows in [1, 5] {
-                let (parts, again) = run(chunk_rows);
+            let run = |chunk_rows, recompute_layers| {
+                let held = Held { chunk_rows, recompute_layers };
+                gradients(&target, &drafter, &batch, Objective { loss, temperature: 0.7, held })
+            };
+            let (whole, measured) = run(1000, false);
+            for (chunk_rows, recompute_layers) in [(1, false), (5, false), (5, true)] {
+                let (parts, again) = run(chunk_rows, recompute_layers);
                 assert!(
                     (again.loss - measured.loss).abs() < 1e-6 && (again.acceptance - measured.acceptance).abs() < 1e-6
                 );
@@ -165,6 +179,29 @@ mod tests {
             assert!((f64::from(host(kl.clone())[0]) - measured.loss).abs() < 1e-6);
             let wanted = optimizer::gradients(&drafter, kl.backward());
             assert_eq!(found.len(), wanted.len());
+            wanted.iter().for_each(|(name, gradient)| assert_close(name, &found[name], gradient));
+        }
+    }
+
+    #[test]
+    fn judgement_from_disk_gives_the_gradients_of_the_targets_own_pass() {
+        let (target, drafter) = pair(ModelConfig::tiny());
+        let run = |example: &Example, loss| {
+            let batch = Batch::new(&[example], 32, &Device::flex()).unwrap();
+            assert_eq!(batch.judged.is_some(), example.judged.is_some());
+            gradients(&target, &drafter, &batch, objective(loss))
+        };
+        let mut example = example(4);
+        let logits = target.forward(crate::model::token_tensor(&[example.tokens(32)], &Device::flex()));
+        let (from, count) = (example.prompt.len() - 1, example.completion.len());
+        let thought = host(log_softmax(logits.reshape([count + 2, 32]).narrow(0, from, count), 1));
+        let every: Vec<u32> = (0..count).flat_map(|_| 0..32).collect();
+        for loss in Loss::ALL {
+            example.judged = None;
+            let (wanted, measured) = run(&example, loss);
+            example.judged = TopK::new(count, every.clone(), thought.clone(), 32).ok().map(Arc::new);
+            let (found, again) = run(&example, loss);
+            assert!((again.loss - measured.loss).abs() < 1e-6, "{loss}");
             wanted.iter().for_each(|(name, gradient)| assert_close(name, &found[name], gradient));
         }
     }

@@ -52,7 +52,7 @@ impl TaskSettings {
             let mut stream = Stream::new(seed, 0x7461_736b, index as u64);
             if let Some((prompt, mut completion)) = self.prompt.cut(document, tokenizer, &mut stream)? {
                 completion.push(end);
-                examples.push(Example { prompt, completion });
+                examples.push(Example::new(prompt, completion));
             }
         }
         if examples.is_empty() {
@@ -112,7 +112,7 @@ pub fn generic(
             let mut tokens = tokenizer.encode_prompt(&document)?;
             tokens.push(end);
             for window in tokens.chunks(len_max.max(2)).filter(|window| window.len() > 1) {
-                examples.push(Example { prompt: window[..1].to_vec(), completion: window[1..].to_vec() });
+                examples.push(Example::new(window[..1].to_vec(), window[1..].to_vec()));
             }
         }
     }
@@ -162,8 +162,7 @@ mod tests {
 
     #[test]
     fn held_out_examples_are_spread_and_apart() {
-        let examples: Vec<Example> =
-            (0..10).map(|index| Example { prompt: vec![index], completion: vec![index] }).collect();
+        let examples: Vec<Example> = (0..10).map(|index| Example::new(vec![index], vec![index])).collect();
         let (kept, held) = hold_out(examples.clone(), 3);
         assert_eq!((kept.len(), held.len()), (7, 3));
         assert!(held.iter().all(|example| !kept.contains(example)));

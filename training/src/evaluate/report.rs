@@ -76,11 +76,11 @@ pub(super) fn html(evaluation: &Evaluation) -> String {
     );
     let _ = write!(
         page,
-        "<h1>Drafters of {}</h1><p>{} parameters; program {}, commit {}. Intervals: 95 %, bootstrap over texts.</p>",
+        "<h1>Drafters of {}</h1><p>{} parameters; program {}{}. Intervals: 95 %, bootstrap over texts.</p>",
         escaped(&evaluation.recipe.target.display().to_string()),
         evaluation.target_parameters,
         escaped(evaluation.program),
-        escaped(&evaluation.commit)
+        evaluation.commit.as_ref().map_or_else(String::new, |commit| format!(", commit {}", escaped(commit)))
     );
     tables(&mut page, &markdown(evaluation));
     let mut plotted: Vec<(&str, String)> = Vec::new();
@@ -188,7 +188,7 @@ mod tests {
         let figure = Figure { value: 4.0, low: 3.5, high: 4.5 };
         Evaluation {
             program: "0",
-            commit: "unknown".into(),
+            commit: None,
             recipe,
             target_parameters: 5,
             rows: vec![row("plain", 0.0, None), row("<b>", 1.0, Some(vec![figure]))],

@@ -44,6 +44,9 @@ pub struct ExportRecipe {
     /// How the KV cache goes in and out.
     #[serde(default)]
     pub layout: LayoutName,
+    /// Adds an output `hidden_states` `[batch, sequence, hidden_len]` to the target: what its head reads.
+    #[serde(default)]
+    pub hidden_states: bool,
     /// Proposed tokens per round that the pack suggests, 1 to 16.
     #[serde(default = "draft_len_default")]
     pub draft_len: usize,
@@ -196,6 +199,7 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
         }
         None => None,
     };
+    target.options.hidden_states = recipe.hidden_states;
     let texts = parity::texts(&recipe.parity, data, &tokenizer, &target.model)?;
     for part in [Some(&mut target), drafter.as_mut()].into_iter().flatten() {
         if part.precision == PrecisionName::Int8x8Static {
@@ -307,7 +311,7 @@ fn manifest(recipe: &ExportRecipe, target: &Part, drafter: Option<&Part>, parity
             data: recipe.data.clone(),
             losses: recipe.losses.clone(),
             seed,
-            commit: Some(crate::run::commit()),
+            commit: crate::run::commit(),
             recipe: run,
             ..Lineage::default()
         }),

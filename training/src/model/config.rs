@@ -258,9 +258,9 @@ impl ModelConfig {
         value
     }
 
-    /// A small valid shape for tests.
-    #[cfg(test)]
-    pub(crate) fn tiny() -> Self {
+    /// A small valid shape, for tests and benches to begin with.
+    #[doc(hidden)]
+    pub fn tiny() -> Self {
         Self {
             vocab_len: 32,
             hidden_len: 16,

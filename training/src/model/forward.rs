@@ -29,11 +29,28 @@ impl Llama {
         assert!(seq <= self.config.context_len, "{seq} tokens, but the context is {}", self.config.context_len);
         let rotation = self.rotation(0, seq);
         let mut hidden = self.embed(tokens);
-        for layer in &self.layers {
-            let (query, key, value) = layer.project(&self.config, hidden.clone(), batch, seq, &rotation);
-            hidden = hidden + layer.attend(&self.config, query, key, value, None);
-            hidden = hidden.clone() + layer.feed_forward(&self.config, hidden);
+        for layer in 0..self.layers.len() {
+            hidden = self.through(layer, hidden, [batch, seq], &rotation);
         }
+        self.normed(hidden)
+    }
+
+    /// One layer of a pass without a past: `[batch * seq, hidden_len]` to the same.
+    pub(crate) fn through(
+        &self,
+        layer: usize,
+        hidden: Tensor<2>,
+        [batch, seq]: [usize; 2],
+        rotation: &Rotation,
+    ) -> Tensor<2> {
+        let layer = &self.layers[layer];
+        let (query, key, value) = layer.project(&self.config, hidden.clone(), batch, seq, rotation);
+        let hidden = hidden + layer.attend(&self.config, query, key, value, None);
+        hidden.clone() + layer.feed_forward(&self.config, hidden)
+    }
+
+    /// The last norm: `[rows, hidden_len]` to what the head reads.
+    pub(crate) fn normed(&self, hidden: Tensor<2>) -> Tensor<2> {
         rms_norm(hidden, self.norm.clone(), self.config.norm_eps)
     }
 
@@ -43,7 +60,7 @@ impl Llama {
     }
 
     /// Rotary tables of `seq` positions from `start` on.
-    pub(super) fn rotation(&self, start: usize, seq: usize) -> Rotation {
+    pub(crate) fn rotation(&self, start: usize, seq: usize) -> Rotation {
         let half = self.config.head_len / 2;
         let range = start * half..(start + seq) * half;
         let host = Arc::new((self.rotary.0[range.clone()].to_vec(), self.rotary.1[range].to_vec()));
@@ -51,7 +68,7 @@ impl Llama {
     }
 
     /// `[batch, seq]` to `[batch * seq, hidden_len]`.
-    pub(super) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+    pub(crate) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
         let [batch, seq] = tokens.dims();
         self.embedding.clone().select(0, tokens.reshape([batch * seq]))
     }

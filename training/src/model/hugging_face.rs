@@ -14,6 +14,11 @@ const FAMILIES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 /// `Setting` for a missing or malformed field, `Unsupported` for a variant that would be computed wrongly.
 pub(super) fn read(value: &Value) -> Result<ModelConfig> {
     let family = value["model_type"].as_str().unwrap_or("");
+    if family.starts_with("gemma") {
+        let reason = "Gemma scales its embeddings, adds one to the weights of its norms and gates with GELU; this graph \
+                      has none of it, so its forward pass would be another model's";
+        return Err(unsupported(format!("model_type {family:?}: {reason}")));
+    }
     if !FAMILIES.contains(&family) {
         return Err(unsupported(format!("model_type {family:?}; known are {FAMILIES:?}")));
     }
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn what_would_be_computed_wrongly_is_refused() {
         for (field, value) in [
-            ("model_type", json!("gemma3_text")),
+            ("model_type", json!("phi3")),
             ("hidden_act", json!("gelu")),
             ("mlp_bias", json!(true)),
             ("attention_bias", json!(true)),
@@ -170,6 +175,16 @@ mod tests {
         assert!(read(&mistral).is_err());
         mistral["sliding_window"] = json!(null);
         assert!(read(&mistral).is_ok());
+    }
+
+    #[test]
+    fn gemma_is_refused_with_the_reason() {
+        for family in ["gemma", "gemma2", "gemma3_text"] {
+            let mut config = base();
+            config["model_type"] = json!(family);
+            let error = read(&config).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("GELU"), "{error}");
+        }
     }
 
     #[test]

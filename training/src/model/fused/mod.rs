@@ -40,7 +40,7 @@ pub(super) fn causal_softmax(scores: Tensor<4>) -> Tensor<4> {
 
 /// Cosines and sines of consecutive positions, `[seq, head_len / 2]` each.
 #[derive(Clone, Debug)]
-pub(super) struct Rotation {
+pub(crate) struct Rotation {
     pub(super) cos: Tensor<2>,
     pub(super) sin: Tensor<2>,
     /// The same in host memory, for the kernel.
