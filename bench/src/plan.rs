@@ -77,7 +77,7 @@ impl Default for Plan {
             prompts_max: 12,
             max_tokens: 96,
             draft_len: 4,
-            draft_len_max: 8,
+            draft_len_max: DRAFT_LEN_MAX,
             repetitions: 5,
             budget_s: 120.0,
             seed: 1,

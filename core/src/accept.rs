@@ -34,6 +34,11 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// True if the output is the same whatever is drafted, so that a drafted token may be dropped for what it is.
+    pub fn allows_cut(self) -> bool {
+        matches!(self, Self::Greedy | Self::SeedCoupled)
+    }
+
     /// The rule that a plan asks for.
     pub fn of(plan: &GenerationPlan) -> Self {
         match (plan.verification, plan.sampling.is_greedy()) {

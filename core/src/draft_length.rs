@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::acceptance_record::AcceptanceRecord;
-use crate::early_stop::ConfidenceRecord;
+use crate::early_stop::{ConfidenceRecord, TokenCost};
 use crate::{CostProfile, DRAFT_LEN_MAX, DraftLength, DraftSource, EarlyStop, Passthrough};
 
 /// What the next round is to draft.
@@ -26,15 +26,47 @@ pub struct RoundTime {
     pub score: Duration,
 }
 
+/// What a round drafted, and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct DraftedRound<'a> {
+    /// What drafted.
+    pub source: DraftSource,
+    /// Tokens that no source drafted and that came first; what they gain and cost is not the source's merit.
+    pub forced: usize,
+    /// How sure the source was, one for each token that it drafted.
+    pub confidences: &'a [f32],
+    /// Of the source's tokens, the first ones, which the target was asked about.
+    pub checked: usize,
+    /// Tokens that stayed, those forced among them.
+    pub accepted: usize,
+    /// The target's own token is the first one that it was not asked about.
+    pub foreseen: bool,
+    /// Time of the passes.
+    pub time: RoundTime,
+}
+
+impl<'a> DraftedRound<'a> {
+    /// A round in which the target was asked about everything that `source` drafted, and of which `accepted` stayed.
+    pub fn checked(source: DraftSource, confidences: &'a [f32], accepted: usize, time: RoundTime) -> Self {
+        Self { source, forced: 0, confidences, checked: confidences.len(), accepted, foreseen: false, time }
+    }
+}
+
 /// Chooses draft lengths, round by round, for a session.
 ///
 /// Fixed lengths are kept wherever limits allow. An adaptive length is the one with the most tokens per unit of time,
 /// by the profile's costs and the running acceptance of every draft position; the choice moves only for a gain worth
-/// having. Around it a draft by a model ends earlier or later, as its tokens' own probabilities say. Where none pays, single tokens are still tried now and then, paid for by the plain steps in between, so that
-/// speculation that cannot win costs at most [`LOSS_SHARE`] of the plain time, and one plain step more at the start.
+/// having. Around it a draft by a model ends earlier or later, as its tokens' own probabilities say, and where that is
+/// sound, drafted tokens that do not pay for their rows of the target's pass are dropped before it.
+///
+/// Where none pays, single tokens are still tried now and then, paid for by the plain steps in between, so that
+/// speculation that cannot win costs at most [`LOSS_SHARE`] of the plain time, and one plain step more at the start
+/// (three where the drafter was measured to be good).
 #[derive(Clone, Debug)]
 pub struct DraftLengthController {
     mode: DraftLength,
+    /// Drafted tokens may be dropped before the target sees them.
+    allows_cut: bool,
     /// v(0..): index is rows; `[DRAFT_LEN_MAX + 2]`.
     verify_cost: [f64; DRAFT_LEN_MAX + 2],
     model: Source,
@@ -69,6 +101,10 @@ pub const LOSS_SHARE: f64 = 0.015;
 
 /// Plain steps that may be lost before anything was gained.
 const CREDIT_START: f64 = 1.0;
+
+/// The same for a drafter that was measured, as a pack's card records, and found to be right more often than not: a bad
+/// beginning is no reason to give it up.
+const CREDIT_START_MEASURED: f64 = 3.0;
 
 /// Most plain steps that gains are remembered for: what a text that turns unpredictable may cost.
 const CREDIT_MAX: f64 = 4.0;
@@ -113,18 +149,21 @@ impl DraftLengthController {
         };
         Self {
             mode,
+            allows_cut: false,
             verify_cost: std::array::from_fn(|rows| profile.verify_cost(rows.max(1))),
             model: source(prior, profile.draft_cost()),
             lookup: source(ACCEPTANCE_PRIOR, 0.0),
-            credit: CREDIT_START,
+            credit: if acceptance.is_some() && prior > 0.5 { CREDIT_START_MEASURED } else { CREDIT_START },
             plain_rounds: 0,
             plain_ms: profile.target_ms(1),
         }
     }
 
-    /// Changes the mode and keeps what was learnt, for the session's next generation.
-    pub fn set_mode(&mut self, mode: DraftLength) {
+    /// Changes the mode and keeps what was learnt, for the session's next generation. `allows_cut`: the output does not
+    /// depend on what is drafted, so that drafts may be cut.
+    pub fn set_mode(&mut self, mode: DraftLength, allows_cut: bool) {
         self.mode = mode;
+        self.allows_cut = allows_cut;
     }
 
     /// The next round's draft, which comes from `source` and may not be longer than `limit`: one less than the tokens
@@ -145,27 +184,15 @@ impl DraftLengthController {
         }
     }
 
-    /// Takes note of a round that drafted one token per confidence from `source`, of which the first `accepted` stayed.
+    /// Takes note of a round.
     ///
     /// Drafting that took longer than the profile says, as when a drafter that was not asked for long has to catch up,
     /// is charged what it took. The target's time tells how fast the device is just now.
-    pub fn observe(&mut self, source: DraftSource, confidences: &[f32], accepted: usize, time: RoundTime) {
-        self.observe_after(0, source, confidences, accepted, time);
-    }
-
-    /// The same where `forced` tokens that no source drafted came first; they are among the `accepted`. What they gain
-    /// and cost is not the source's merit.
-    pub(crate) fn observe_after(
-        &mut self,
-        forced: usize,
-        source: DraftSource,
-        confidences: &[f32],
-        accepted: usize,
-        time: RoundTime,
-    ) {
+    pub fn observe(&mut self, round: &DraftedRound<'_>) {
+        let &DraftedRound { source, forced, confidences, checked, accepted, foreseen, time } = round;
         let drafted = confidences.len();
-        let rows = |drafted: usize| (forced + drafted).min(DRAFT_LEN_MAX) + 1;
-        self.follow_pace(rows(drafted), time.score);
+        let rows = |checked: usize| (forced + checked).min(DRAFT_LEN_MAX) + 1;
+        self.follow_pace(rows(checked), time.score);
         let Some(which) = Which::of(source).filter(|_| drafted > 0) else {
             self.plain_rounds += 1;
             if self.credit < CREDIT_START {
@@ -174,22 +201,24 @@ impl DraftLengthController {
             return;
         };
         // As if the rows of the forced tokens were a plain step.
-        let verify_cost = 1.0 + self.verify_cost[rows(drafted)] - self.verify_cost[rows(0)];
-        let judged = accepted >= forced;
-        let accepted = accepted.saturating_sub(forced);
+        let verify_cost = 1.0 + self.verify_cost[rows(checked)] - self.verify_cost[rows(0)];
         let cost = self.source(which).draft_cost * drafted as f64 + verify_cost;
         // A draft that the machine held up says nothing about the next one.
         let charged = (verify_cost + millis(time.draft) / self.plain_ms).clamp(cost, cost + DISTURBED);
-        let gained = (1 + accepted) as f64 - charged;
+        let from_source = accepted.saturating_sub(forced);
+        let gained = (1 + from_source) as f64 - charged;
         self.credit = (self.credit + gained).clamp(CREDIT_MIN, CREDIT_MAX);
         self.plain_rounds = 0;
         let source = self.source_mut(which);
         source.extra_cost += (charged - cost - source.extra_cost) * EXTRA_WEIGHT;
-        if judged {
-            source.record.observe(drafted, accepted);
-            source.confidences.observe(confidences, accepted);
+        if accepted >= forced {
+            // The target's own token judges the first one that it was not asked about.
+            let cut = usize::from(from_source == checked && checked < drafted);
+            let (judged, right) = (checked + cut, from_source + usize::from(foreseen) * cut);
+            source.record.observe(judged, right);
+            source.confidences.observe(confidences, judged, right);
         }
-        source.tokens = source.tokens * SPEED_MEMORY + (1 + accepted) as f64;
+        source.tokens = source.tokens * SPEED_MEMORY + (1 + from_source) as f64;
         source.cost = source.cost * SPEED_MEMORY + cost;
     }
 
@@ -239,20 +268,33 @@ impl DraftLengthController {
         let (len, rows) = (source.len as f64, &self.verify_cost);
         // The mean over the length in force: a step in the cost of rows is paid once, by whoever takes it.
         let row_cost = (rows[source.len + 1] - rows[1]) / len;
-        source.confidences.stop(source.record.acceptance(0), speed.max(1.0), |drafted| {
-            let row_cost = if drafted > source.len { rows[drafted + 1] - rows[drafted] } else { row_cost };
-            source.draft_cost + row_cost
-        })
+        let cost = |drafted: usize| TokenCost {
+            draft: source.draft_cost,
+            row: if drafted > source.len { rows[drafted + 1] - rows[drafted] } else { row_cost },
+        };
+        let acceptance = source.record.acceptance(0);
+        if self.allows_cut {
+            source.confidences.stop_and_cut(acceptance, speed.max(1.0), cost, |rows_wanted| rows[rows_wanted])
+        } else {
+            source.confidences.stop(acceptance, speed.max(1.0), cost)
+        }
     }
 
     /// Expected tokens per plain step's time, by draft length.
     fn speeds(&self, which: Which) -> [f64; DRAFT_LEN_MAX + 1] {
+        let source = self.source(which);
         let (mut reach, mut tokens) = (1.0, 0.0);
-        std::array::from_fn(|len| {
+        let mut speeds = std::array::from_fn(|len| {
             tokens += reach;
-            reach *= self.source(which).record.acceptance(len);
+            reach *= source.record.acceptance(len);
             tokens / self.round_cost(which, len)
-        })
+        });
+        if self.allows_cut && matches!(which, Which::Model) {
+            let row = self.verify_cost[2] - self.verify_cost[1];
+            let cost = TokenCost { draft: source.draft_cost + source.extra_cost, row };
+            speeds[1] = source.confidences.speed_of_one(source.record.acceptance(0), cost).max(speeds[1]);
+        }
+        speeds
     }
 
     /// c·γ + v(γ+1), and what drafting took beyond that of late.

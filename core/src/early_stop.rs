@@ -1,4 +1,5 @@
-//! When a draft is no longer worth going on with: judged by how sure the drafter was of the tokens drafted so far.
+//! When a draft is no longer worth going on with, and how much of it is worth a target pass: judged by how sure the
+//! drafter was of its tokens.
 
 use crate::DRAFT_LEN_MAX;
 
@@ -9,19 +10,29 @@ const BIN_COUNT: usize = BIN_ENDS.len() + 1;
 
 /// Draft on while the chance of getting through what is drafted is at least a bound that depends on the length.
 ///
-/// The rule looks at tokens that are in the draft already and at earlier rounds, never at a token it would then drop,
-/// so that it does not bias the output.
+/// That rule looks at tokens that are in the draft already and at earlier rounds, never at a token it would then drop,
+/// so that it does not bias the output. Where the output is the same whatever is drafted ([`Rule::allows_cut`]), a drafted
+/// token may be dropped for what it is: [`worth`](Self::worth) says how many of them pay for their rows of the pass.
+///
+/// [`Rule::allows_cut`]: crate::accept::Rule::allows_cut
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarlyStop {
     /// Chance of acceptance by bin of the drafter's probability.
     acceptance: [f32; BIN_COUNT],
     /// By tokens drafted; all 0 never stops.
     reach_min: [f32; DRAFT_LEN_MAX + 1],
+    /// What the target's pass over the anchor and so many drafted tokens takes, in tokens that could be had elsewhere in
+    /// that time; all 0 drops nothing.
+    pass_price: [f32; DRAFT_LEN_MAX + 1],
 }
 
 impl EarlyStop {
     /// Goes on to the length asked for.
-    pub const NEVER: Self = Self { acceptance: [1.0; BIN_COUNT], reach_min: [0.0; DRAFT_LEN_MAX + 1] };
+    pub const NEVER: Self = Self {
+        acceptance: [1.0; BIN_COUNT],
+        reach_min: [0.0; DRAFT_LEN_MAX + 1],
+        pass_price: [0.0; DRAFT_LEN_MAX + 1],
+    };
 
     /// The chance that a token is accepted which the drafter gave probability `confidence`.
     pub(crate) fn acceptance(&self, confidence: f64) -> f64 {
@@ -33,17 +44,34 @@ impl EarlyStop {
         reach >= f64::from(self.reach_min[len.min(DRAFT_LEN_MAX)])
     }
 
+    /// How many of the tokens drafted with these `confidences` to have checked: as many as make the expected tokens of
+    /// the round, less the price of the pass, greatest. What drafting took is spent either way.
+    pub(crate) fn worth(&self, confidences: &[f32]) -> usize {
+        let (mut reach, mut tokens) = (1.0, 0.0);
+        let mut best = (0, -self.pass_price[0]);
+        for (index, &confidence) in confidences.iter().enumerate() {
+            reach *= self.acceptance[bin(confidence)];
+            tokens += reach;
+            let value = tokens - self.pass_price[(index + 1).min(DRAFT_LEN_MAX)];
+            if value >= best.1 {
+                best = (index + 1, value);
+            }
+        }
+        best.0
+    }
+
     /// True if it can stop at all, so that confidences matter.
     pub(crate) fn is_active(&self) -> bool {
         *self != Self::NEVER
     }
 }
 
-/// How often tokens were accepted of late, by how sure the drafter was.
+/// How often tokens were accepted of late, by how sure the drafter was, and how often it was that sure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ConfidenceRecord {
     trials: [f64; BIN_COUNT],
     successes: [f64; BIN_COUNT],
+    drafted: [f64; BIN_COUNT],
 }
 
 /// Weight that an observation keeps when its bin's next one comes.
@@ -52,28 +80,95 @@ const MEMORY: f64 = 0.98;
 /// Observations that the overall acceptance counts as in every bin.
 const PRIOR_WEIGHT: f64 = 4.0;
 
+/// What a drafted token costs, in plain steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenCost {
+    /// The drafter's pass.
+    pub(crate) draft: f64,
+    /// Its row in the target's pass.
+    pub(crate) row: f64,
+}
+
 impl ConfidenceRecord {
-    /// Takes note of a proposal of one confidence per token: tokens up to `accepted` were kept, the next was rejected.
-    pub(crate) fn observe(&mut self, confidences: &[f32], accepted: usize) {
-        for (position, &confidence) in confidences.iter().enumerate().take(accepted + 1) {
+    /// Takes note of a proposal of one confidence per token. Of its first `judged` tokens, those up to `accepted` were
+    /// kept and the next was rejected; nothing is known of the others.
+    pub(crate) fn observe(&mut self, confidences: &[f32], judged: usize, accepted: usize) {
+        for (position, &confidence) in confidences.iter().enumerate() {
             let bin = bin(confidence);
-            self.trials[bin] = self.trials[bin] * MEMORY + 1.0;
-            self.successes[bin] = self.successes[bin] * MEMORY + f64::from(position < accepted);
+            self.drafted.iter_mut().for_each(|weight| *weight *= MEMORY);
+            self.drafted[bin] += 1.0;
+            if position < judged.min(accepted + 1) {
+                self.trials[bin] = self.trials[bin] * MEMORY + 1.0;
+                self.successes[bin] = self.successes[bin] * MEMORY + f64::from(position < accepted);
+            }
         }
     }
 
-    /// The marginal rule: another token is worth its `cost` (in plain steps) where its chance of being reached and
-    /// accepted, per cost, is at least `speed`, the tokens per plain step reached otherwise. `acceptance` is that of a
-    /// token of which nothing is known yet.
-    pub(crate) fn stop(&self, acceptance: f64, speed: f64, cost: impl Fn(usize) -> f64) -> EarlyStop {
-        let of_bin =
-            |bin: usize| ((self.successes[bin] + PRIOR_WEIGHT * acceptance) / (self.trials[bin] + PRIOR_WEIGHT)) as f32;
+    /// The marginal rule: another token is worth its `cost` where its chance of being reached and accepted, per cost, is
+    /// at least `speed`, the tokens per plain step reached otherwise. `acceptance` is that of a token of which nothing is
+    /// known yet. Nothing is dropped.
+    pub(crate) fn stop(&self, acceptance: f64, speed: f64, cost: impl Fn(usize) -> TokenCost) -> EarlyStop {
         // The first token is drafted whatever happens: the choice of a length was that it pays.
         let reach_min = |len: usize| match len {
             0 => 0.0,
-            _ => (cost(len) * speed / acceptance.max(1e-6)) as f32,
+            _ => ((cost(len).draft + cost(len).row) * speed / acceptance.max(1e-6)) as f32,
         };
-        EarlyStop { acceptance: std::array::from_fn(of_bin), reach_min: std::array::from_fn(reach_min) }
+        EarlyStop {
+            acceptance: self.acceptances(acceptance).map(|chance| chance as f32),
+            reach_min: std::array::from_fn(reach_min),
+            pass_price: [0.0; DRAFT_LEN_MAX + 1],
+        }
+    }
+
+    /// The same where drafted tokens may be dropped: only those that turn out likely enough have to pay for their rows.
+    /// `verify_cost` is v, by rows, in plain steps.
+    pub(crate) fn stop_and_cut(
+        &self,
+        acceptance: f64,
+        speed: f64,
+        cost: impl Fn(usize) -> TokenCost,
+        verify_cost: impl Fn(usize) -> f64,
+    ) -> EarlyStop {
+        let kept = self.kept(acceptance);
+        let reach_min = |len: usize| match len {
+            0 => 0.0,
+            // With the bins that are kept: reach · accepted − row · speed · share = draft · speed.
+            _ => {
+                let TokenCost { draft, row } = cost(len);
+                let needed = |&(share, accepted): &(f64, f64)| (draft + row * share) * speed / accepted.max(1e-6);
+                kept.iter().map(needed).fold(f64::INFINITY, f64::min) as f32
+            }
+        };
+        EarlyStop {
+            reach_min: std::array::from_fn(reach_min),
+            pass_price: std::array::from_fn(|drafted| (speed * verify_cost(drafted + 1)) as f32),
+            ..self.stop(acceptance, speed, cost)
+        }
+    }
+
+    /// Expected tokens per plain step where one token a round is drafted, and dropped where that is better.
+    pub(crate) fn speed_of_one(&self, acceptance: f64, cost: TokenCost) -> f64 {
+        let speed = |&(share, accepted): &(f64, f64)| (1.0 + accepted) / (1.0 + cost.draft + share * cost.row);
+        self.kept(acceptance).iter().map(speed).fold(0.0, f64::max)
+    }
+
+    /// For the best bin, the best two, and so on: the share of drafted tokens in them, and of those that are accepted.
+    fn kept(&self, acceptance: f64) -> [(f64, f64); BIN_COUNT] {
+        let total: f64 = self.drafted.iter().sum();
+        let acceptances = self.acceptances(acceptance);
+        let share = |bin: usize| if total > 0.0 { self.drafted[bin] / total } else { 1.0 / BIN_COUNT as f64 };
+        let mut bins: [usize; BIN_COUNT] = std::array::from_fn(|bin| bin);
+        bins.sort_unstable_by(|&a, &b| acceptances[b].total_cmp(&acceptances[a]));
+        let mut kept = (0.0, 0.0);
+        bins.map(|bin| {
+            kept = (kept.0 + share(bin), kept.1 + share(bin) * acceptances[bin]);
+            kept
+        })
+    }
+
+    /// Chance of acceptance by bin, `acceptance` where little was seen of one.
+    fn acceptances(&self, acceptance: f64) -> [f64; BIN_COUNT] {
+        std::array::from_fn(|bin| (self.successes[bin] + PRIOR_WEIGHT * acceptance) / (self.trials[bin] + PRIOR_WEIGHT))
     }
 }
 
@@ -85,13 +180,17 @@ fn bin(confidence: f32) -> usize {
 mod tests {
     use super::*;
 
+    fn cost(draft: f64, row: f64) -> impl Fn(usize) -> TokenCost {
+        move |_| TokenCost { draft, row }
+    }
+
     #[test]
     fn confidence_is_worth_what_it_was_worth() {
         let mut record = ConfidenceRecord::default();
         for _ in 0..100 {
-            record.observe(&[0.97, 0.3], 1);
+            record.observe(&[0.97, 0.3], 2, 1);
         }
-        let stop = record.stop(0.6, 1.5, |_| 0.2);
+        let stop = record.stop(0.6, 1.5, cost(0.1, 0.1));
         assert!(stop.acceptance(0.99) > 0.9 && stop.acceptance(0.31) < 0.1);
         // Nothing was seen of this range.
         assert!((stop.acceptance(0.6) - 0.6).abs() < 1e-6);
@@ -100,8 +199,37 @@ mod tests {
     }
 
     #[test]
+    fn what_turns_out_unlikely_does_not_pay_for_its_row() {
+        let mut record = ConfidenceRecord::default();
+        for _ in 0..200 {
+            record.observe(&[0.97], 1, 1);
+            record.observe(&[0.3], 1, 0);
+        }
+        // Half of all tokens are accepted, a row costs half a step: drafting every token and checking it gains nothing.
+        let price = TokenCost { draft: 0.05, row: 0.5 };
+        assert!(1.5 / 1.55 < 1.0 && record.speed_of_one(0.5, price) > 1.1, "{}", record.speed_of_one(0.5, price));
+        let verify_cost = |rows: usize| 1.0 + 0.5 * (rows - 1) as f64;
+        let stop = record.stop_and_cut(0.5, 1.0, |_| price, verify_cost);
+        assert_eq!([&[0.97][..], &[0.3], &[0.97, 0.3, 0.97], &[0.97, 0.97, 0.97]].map(|c| stop.worth(c)), [1, 0, 1, 3]);
+        // Half of the next tokens are as good as certain and pay 1 − 0.5 each: a draft of 0.05 is worth it from a reach on
+        // that lets (reach − 0.5) / 2 be 0.05.
+        assert!(stop.goes_on(1, 0.65) && !stop.goes_on(1, 0.55), "{stop:?}");
+        assert_eq!(record.stop(0.5, 1.0, |_| price).worth(&[0.3, 0.3]), 2, "nothing is dropped");
+    }
+
+    #[test]
+    fn a_pass_that_costs_in_steps_is_looked_past() {
+        let record = ConfidenceRecord::default();
+        // The second row costs much, the next two nothing.
+        let verify_cost = |rows: usize| if rows == 1 { 1.0 } else { 1.9 };
+        let stop = record.stop_and_cut(0.7, 1.0, cost(0.0, 0.3), verify_cost);
+        assert_eq!([1, 2, 3].map(|len| stop.worth(&[0.9; 3][..len])), [0, 2, 3]);
+    }
+
+    #[test]
     fn never_never_stops() {
         assert!(EarlyStop::NEVER.goes_on(99, 1e-9) && !EarlyStop::NEVER.is_active());
         assert_eq!(EarlyStop::NEVER.acceptance(0.0), 1.0);
+        assert_eq!(EarlyStop::NEVER.worth(&[0.0; 5]), 5);
     }
 }

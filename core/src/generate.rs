@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Account, CancelHandle, DraftChoice, Error, GenerationPlan, Known, OutputText, Passthrough, Recorder, Result,
-    RoundRecord, Stop, StopReason, TokenId, TokenMaskSource,
+    Account, CancelHandle, DraftChoice, DraftedRound, Error, GenerationPlan, Known, OutputText, Passthrough, Recorder,
+    Result, RoundRecord, Stop, StopReason, TokenId, TokenMaskSource,
     round::{Pair, Rounds},
     state::Held,
 };
@@ -99,7 +99,7 @@ impl Generation {
         let drafts = state.drafter.is_some() || (constraint.is_some() && state.target.scores_every_row());
         let draft_len_max = if drafts { plan.draft_length.len_max() } else { 0 };
         let rounds = Rounds::new(plan, state.history.vocab_len(), draft_len_max, context_len, constraint);
-        state.draft_length.set_mode(plan.draft_length);
+        state.draft_length.set_mode(plan.draft_length, rounds.allows_cut());
         let known = Known {
             prompt_tokens: prompt_len,
             prompt_tokens_kept: state.target.len(),
@@ -175,13 +175,15 @@ impl Generation {
         let mut pair =
             Pair { target: &mut *state.target, drafter: state.drafter.as_deref_mut(), history: &mut state.history };
         let outcome = self.rounds.run(&mut pair, choice.len, &choice.stop)?;
-        state.draft_length.observe_after(
-            outcome.forced,
+        state.draft_length.observe(&DraftedRound {
             source,
-            &self.rounds.confidences()[outcome.forced..],
-            outcome.accepted,
-            outcome.time,
-        );
+            forced: outcome.forced,
+            confidences: self.rounds.confidences(),
+            checked: outcome.proposed - outcome.forced,
+            accepted: outcome.accepted,
+            foreseen: outcome.foreseen,
+            time: outcome.time,
+        });
 
         let (chunk, ended) = self.show(first, outcome.accepted)?;
         let record = RoundRecord {

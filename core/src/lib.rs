@@ -66,7 +66,7 @@ pub use constraint::{Constraint, ConstraintCompiler};
 pub use conversation::{ContextPolicy, Prompt};
 pub use cost::{CostProfile, block_efficiency, memory_bound_speedup, speedup};
 pub use distribution::Distribution;
-pub use draft_length::{DraftChoice, DraftLengthController, LOSS_SHARE, RoundTime};
+pub use draft_length::{DraftChoice, DraftLengthController, DraftedRound, LOSS_SHARE, RoundTime};
 pub use drafter::{DraftSink, DraftSource, Drafter};
 pub use early_stop::EarlyStop;
 pub use engine::{Drafting, Engine, EngineReport, SessionOptions};

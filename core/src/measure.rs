@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::{CostProfile, Model, Result, TokenId};
 
-/// Rows of the target's passes that are timed at an opening; the costs between are interpolated.
-pub(crate) const WIDTHS: [usize; 5] = [1, 2, 4, 8, 16];
+/// Rows of the target's passes that are timed at an opening: all of those that short drafts need, as costs rise in steps
+/// where kernels work on several rows at once. The costs between are interpolated.
+pub(crate) const WIDTHS: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16];
 
 /// Rows of the widest pass that is timed.
 const WIDTH_MAX: usize = 16;

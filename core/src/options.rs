@@ -112,9 +112,6 @@ impl DraftLength {
 /// Most tokens that may be drafted in a round.
 pub const DRAFT_LEN_MAX: usize = 16;
 
-/// Draft length where nothing is asked for.
-pub(crate) const DRAFT_LEN_MAX_DEFAULT: usize = 8;
-
 /// Checked settings of the warp from logits to probabilities. Every limit is a number; an inactive one is neutral.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingPlan {
@@ -236,7 +233,7 @@ impl GenerationOptions {
                 return Err(invalid("lenience", format!("{epsilon}: above 0 and at most 1 (1 is lossless)")));
             }
         }
-        let draft_length = self.draft_length.unwrap_or(DraftLength::Adaptive(DRAFT_LEN_MAX_DEFAULT));
+        let draft_length = self.draft_length.unwrap_or(DraftLength::Adaptive(DRAFT_LEN_MAX));
         let len = draft_length.len_max();
         if len > DRAFT_LEN_MAX {
             return Err(invalid("max_draft_tokens", format!("{len}: at most {DRAFT_LEN_MAX}")));

@@ -17,12 +17,14 @@ pub(crate) struct Pair<'a> {
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// Tokens drafted.
+    /// Drafted tokens that the target was asked about.
     pub(crate) proposed: usize,
     /// Of these, the first ones, which the constraint left hardly a choice about and no drafter made.
     pub(crate) forced: usize,
     /// Drafted tokens confirmed; one more token, the target's own, follows them in the history.
     pub(crate) accepted: usize,
+    /// The target's own token is the first drafted one that it was not asked about.
+    pub(crate) foreseen: bool,
     /// Time of the passes.
     pub(crate) time: RoundTime,
     /// Time of the verification.
@@ -40,6 +42,8 @@ pub(crate) struct Rounds {
     scored: Vec<TokenId>,
     /// The confirmed tokens and those forced, for the drafter.
     context: Vec<TokenId>,
+    /// How sure the drafter was of each of its tokens, those cut included.
+    confidences: Vec<f32>,
 }
 
 impl Rounds {
@@ -58,6 +62,7 @@ impl Rounds {
             forced: Vec::with_capacity(draft_len_max),
             scored: Vec::with_capacity(draft_len_max + 1),
             context: Vec::with_capacity(context_len_max + draft_len_max),
+            confidences: Vec::with_capacity(draft_len_max),
         }
     }
 
@@ -71,9 +76,14 @@ impl Rounds {
         self.verifier.rule().is_lossless()
     }
 
-    /// How sure the drafter was of each token of the last round's draft.
+    /// True if a drafted token may be dropped before the target sees it.
+    pub(crate) fn allows_cut(&self) -> bool {
+        self.verifier.rule().allows_cut()
+    }
+
+    /// How sure the drafter was of each token that it drafted in the last round, whether or not the target was asked.
     pub(crate) fn confidences(&self) -> &[f32] {
-        self.proposal.confidences()
+        &self.confidences
     }
 
     /// Asks the constraint what must follow, of which the next round drafts at most `len_max` tokens before a drafter
@@ -116,6 +126,7 @@ impl Rounds {
     fn propose_and_verify(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<Outcome> {
         let start = Instant::now();
         let forced = self.propose(pair, draft_len, stop)?;
+        let cut = self.cut(pair.history, forced, stop)?;
         let drafted = Instant::now();
 
         let anchor = pair.history.len() - self.proposal.len() - 1;
@@ -137,7 +148,27 @@ impl Rounds {
         }
         let time = RoundTime { draft: drafted - start, score: scored - drafted };
         let (proposed, accepted) = (self.proposal.len(), acceptance.accepted);
-        Ok(Outcome { proposed, forced, accepted, time, accept: scored.elapsed() })
+        let foreseen = cut == Some(acceptance.next);
+        Ok(Outcome { proposed, forced, accepted, foreseen, time, accept: scored.elapsed() })
+    }
+
+    /// Drops from the end of the drafter's tokens, which follow `forced` others, what is not worth its row of the target's
+    /// pass. Returns the first token dropped.
+    fn cut(&mut self, history: &mut History, forced: usize, stop: &EarlyStop) -> Result<Option<TokenId>> {
+        self.confidences.clear();
+        self.confidences.extend_from_slice(&self.proposal.confidences()[forced..]);
+        if !self.allows_cut() {
+            return Ok(None);
+        }
+        let kept = forced + stop.worth(&self.confidences);
+        let Some(&first) = self.proposal.tokens().get(kept) else { return Ok(None) };
+        let dropped = self.proposal.len() - kept;
+        self.proposal.truncate(kept);
+        history.truncate(history.len() - dropped);
+        if let Some(constraint) = &mut self.constraint {
+            constraint.rollback(dropped)?;
+        }
+        Ok(Some(first))
     }
 
     /// Returns how many tokens of the proposal no drafter made.

@@ -130,7 +130,7 @@ impl DraftSink for ProposalSink<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::early_stop::ConfidenceRecord;
+    use crate::early_stop::{ConfidenceRecord, TokenCost};
     use crate::scripted::ScriptedModel;
     use crate::{Drafter, GenerationOptions, Model, ModelDrafter, PlanContext};
 
@@ -141,9 +141,9 @@ mod tests {
         let mut drafter = ModelDrafter::new(ScriptedModel::new(10, script), 10);
         let mut record = ConfidenceRecord::default();
         for unsure in [0.05, 0.15, 0.3, 0.4] {
-            (0..100).for_each(|_| record.observe(&[0.99, unsure], 1));
+            (0..100).for_each(|_| record.observe(&[0.99, unsure], 2, 1));
         }
-        let stop = record.stop(0.5, 1.0, |_| 0.2);
+        let stop = record.stop(0.5, 1.0, |_| TokenCost { draft: 0.1, row: 0.1 });
 
         for (options, sampled) in [(None, false), (Some(0.3), true)] {
             let defaults = GenerationOptions::default();

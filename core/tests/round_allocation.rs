@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use drafthorse::scripted::ScriptedModel;
 use drafthorse::{
-    CombinedDrafter, CostProfile, DraftLength, DraftLengthController, Drafter, GenerationOptions, History, Known,
-    Model, ModelDrafter, PlanContext, PromptLookup, Proposal, Recorder, RoundRecord, RoundTime, Verification, Verifier,
+    CombinedDrafter, CostProfile, DraftLength, DraftLengthController, DraftedRound, Drafter, GenerationOptions,
+    History, Known, Model, ModelDrafter, PlanContext, PromptLookup, Proposal, Recorder, RoundRecord, RoundTime,
+    Verification, Verifier,
 };
 
 /// Counts what each thread asks of the heap.
@@ -79,7 +80,7 @@ fn allocations(options: GenerationOptions) -> usize {
 
     let mut confirmed = Vec::with_capacity(8192);
     let mut counted = 0;
-    for round in 0..400 {
+    for number in 0..400 {
         confirmed.extend_from_slice(&history.tokens()[confirmed.len()..]);
         let before = ALLOCATIONS.get();
         let source = drafter.source(&confirmed);
@@ -92,10 +93,11 @@ fn allocations(options: GenerationOptions) -> usize {
         let before = ALLOCATIONS.get();
         let acceptance = verifier.verify(&proposal, logits, &mut history, None).unwrap();
         history.push(acceptance.next);
-        controller.observe(source, proposal.confidences(), acceptance.accepted, RoundTime::default());
+        let round = DraftedRound::checked(source, proposal.confidences(), acceptance.accepted, RoundTime::default());
+        controller.observe(&round);
         let (proposed, accepted) = (proposal.len(), acceptance.accepted);
         let record = RoundRecord { proposed, accepted, emitted: accepted + 1, ..RoundRecord::default() };
-        recorder.round(&record, Duration::from_millis(round));
+        recorder.round(&record, Duration::from_millis(number));
         drafter.truncate(history.len() - 1).unwrap();
         let verified = ALLOCATIONS.get() - before;
         target.truncate(history.len() - 1).unwrap();

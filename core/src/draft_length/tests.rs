@@ -44,10 +44,15 @@ fn run(
             kept.push(random.uniform(round, Purpose::Accept, i) < chance);
             reach *= choice.stop.acceptance(confidence);
         }
-        let accepted = kept.iter().take_while(|kept| **kept).count();
-        controller.observe(DraftSource::Model, &confidences, accepted, RoundTime::default());
         let drafted = confidences.len();
-        run.cost += profile.draft_cost() * drafted as f64 + profile.verify_cost(drafted + 1);
+        let checked = if controller.allows_cut { choice.stop.worth(&confidences) } else { drafted };
+        let accepted = kept.iter().take(checked).take_while(|kept| **kept).count();
+        controller.observe(&DraftedRound {
+            checked,
+            foreseen: accepted == checked && kept.get(checked) == Some(&true),
+            ..DraftedRound::checked(DraftSource::Model, &confidences, accepted, RoundTime::default())
+        });
+        run.cost += profile.draft_cost() * drafted as f64 + profile.verify_cost(checked + 1);
         run.lens.push(drafted);
         emitted += accepted + 1;
     }
@@ -107,10 +112,14 @@ fn a_cost_in_steps_is_looked_past() {
 fn hopeless_speculation_costs_at_most_three_per_cent() {
     for (c, d) in [(0.05, 0.02), (0.1, 0.1), (0.3, 0.2), (0.9, 0.5), (0.02, 0.0)] {
         for tokens in [96, 256, 2000] {
-            let profile = profile(c, d);
-            let run = run(&mut adaptive(&profile), &profile, tokens, 3, |_| (0.5, 0.0));
-            let loss = run.cost / run.tokens - 1.0;
-            assert!(loss <= 0.03, "c {c}, d {d}, {tokens} tokens: {:.1} % lost", loss * 100.0);
+            for allows_cut in [false, true] {
+                let profile = profile(c, d);
+                let mut controller = adaptive(&profile);
+                controller.set_mode(DraftLength::Adaptive(DRAFT_LEN_MAX), allows_cut);
+                let run = run(&mut controller, &profile, tokens, 3, |_| (0.5, 0.0));
+                let loss = run.cost / run.tokens - 1.0;
+                assert!(loss <= 0.03, "c {c}, d {d}, {tokens} tokens, {allows_cut}: {:.1} % lost", loss * 100.0);
+            }
         }
     }
 }
@@ -161,6 +170,21 @@ fn a_drafter_that_knows_when_it_is_right_is_faster_than_any_fixed_length() {
 }
 
 #[test]
+fn dropping_what_turned_out_unlikely_gains_where_rows_are_dear() {
+    let token = |u: f64| if u < 0.5 { (0.99, 0.97) } else { (0.3, 0.2) };
+    // As int4 kernels on a processor: drafting is cheap, every row takes nearly half a step.
+    for (c, d, gain) in [(0.05, 0.45, 1.1), (0.05, 0.2, 1.03), (0.05, 0.05, 1.0)] {
+        let profile = profile(c, d);
+        let whole = run(&mut adaptive(&profile), &profile, 8000, 11, token).speed();
+        let mut cutting = adaptive(&profile);
+        cutting.set_mode(DraftLength::Adaptive(DRAFT_LEN_MAX), true);
+        let cut = run(&mut cutting, &profile, 8000, 11, token).speed();
+        println!("c {c} d {d}: {whole} {cut}");
+        assert!(cut > gain * whole, "c {c}, d {d}: {cut} against {whole}");
+    }
+}
+
+#[test]
 fn a_slower_device_and_a_held_up_round_do_not_silence_a_good_drafter() {
     let profile = profile(0.1, 0.05);
     let mut controller = adaptive(&profile);
@@ -177,7 +201,7 @@ fn a_slower_device_and_a_held_up_round_do_not_silence_a_good_drafter() {
             draft: ms(0.1 * confidences.len() as f64),
             score: ms(profile.verify_cost(confidences.len() + 1)),
         };
-        controller.observe(DraftSource::Model, &confidences, confidences.len() * 3 / 4, time);
+        controller.observe(&DraftedRound::checked(DraftSource::Model, &confidences, confidences.len() * 3 / 4, time));
     }
     assert!(plain < 60, "{plain} of 400 rounds were plain");
 }
@@ -195,7 +219,7 @@ fn a_drafter_that_has_to_catch_up_is_charged_for_it() {
         spent += draft + profile.verify_cost(choice.len + 1);
         let score = Duration::from_secs_f64(profile.verify_cost(choice.len + 1) * 1e-3);
         let time = RoundTime { draft: Duration::from_secs_f64(draft * 1e-3), score };
-        controller.observe(DraftSource::Model, &confidences, 0, time);
+        controller.observe(&DraftedRound::checked(DraftSource::Model, &confidences, 0, time));
     }
     assert!(spent / f64::from(rounds) < 1.03, "{spent} plain steps for {rounds} tokens");
 }
@@ -208,7 +232,7 @@ fn limits_and_reasons() {
     assert_eq!(controller.choose(DraftSource::Model, 3).len, 3);
     assert_eq!(controller.choose(DraftSource::Model, 0).passthrough, Some(Passthrough::OneTokenLeft));
     assert_eq!(controller.choose(DraftSource::Nothing, 9).passthrough, Some(Passthrough::NothingToPropose));
-    controller.set_mode(DraftLength::Fixed(0));
+    controller.set_mode(DraftLength::Fixed(0), false);
     assert_eq!(controller.choose(DraftSource::Model, 9).passthrough, Some(Passthrough::Off));
 
     let mut costly = DraftLengthController::new(DraftLength::Adaptive(8), &self::profile(0.9, 0.3), Some(0.5));
@@ -222,8 +246,8 @@ fn a_copy_is_judged_by_its_own_record_and_cost() {
     let profile = profile(0.5, 0.02);
     let mut controller = adaptive(&profile);
     for _ in 0..60 {
-        controller.observe(DraftSource::Model, &[0.5; 2], 0, RoundTime::default());
-        controller.observe(DraftSource::Lookup, &[1.0; 8], 8, RoundTime::default());
+        controller.observe(&DraftedRound::checked(DraftSource::Model, &[0.5; 2], 0, RoundTime::default()));
+        controller.observe(&DraftedRound::checked(DraftSource::Lookup, &[1.0; 8], 8, RoundTime::default()));
     }
     assert_eq!(controller.choose(DraftSource::Model, 99).len, 0);
     assert!(controller.choose(DraftSource::Lookup, 99).len >= 8);
