@@ -133,7 +133,7 @@ impl Engine {
     /// # Errors
     /// `OutOfMemory` if there is no room for caches; errors of the models.
     pub fn measure_costs(&self, widths: &[usize]) -> Result<CostProfile> {
-        Ok(measured(&self.0.target, self.0.drafter.as_ref(), widths)?.0)
+        Ok(measured(&self.0.target, self.0.drafter.as_ref(), widths, true)?.0)
     }
 
     /// The folder: kind, files, sizes, lineage, notes.
@@ -239,7 +239,7 @@ fn costs(options: &EngineOptions, key: String, target: &OnnxGraph, drafter: Opti
     if let Some(costs) = kept.as_ref().and_then(Kept::read) {
         return Ok(costs);
     }
-    let (costs, calm) = measured(target, drafter, &measure::WIDTHS)?;
+    let (costs, calm) = measured(target, drafter, &measure::WIDTHS, false)?;
     // Costs measured while other programs kept the processor busy are better measured again at the next start.
     if let Some(kept) = kept.filter(|_| calm) {
         kept.write(&costs);
@@ -248,8 +248,13 @@ fn costs(options: &EngineOptions, key: String, target: &OnnxGraph, drafter: Opti
 }
 
 /// Costs measured on models with small caches of their own, and whether the machine was calm.
-fn measured(target: &OnnxGraph, drafter: Option<&OnnxGraph>, widths: &[usize]) -> Result<(CostProfile, bool)> {
+fn measured(
+    target: &OnnxGraph,
+    drafter: Option<&OnnxGraph>,
+    widths: &[usize],
+    every: bool,
+) -> Result<(CostProfile, bool)> {
     let mut target = target.model_of(measure::CACHE_LEN)?;
     let mut drafter = drafter.map(|drafter| drafter.model_of(measure::CACHE_LEN)).transpose()?;
-    measure::costs(&mut target, drafter.as_mut().map(|drafter| drafter as &mut dyn Model), widths)
+    measure::costs(&mut target, drafter.as_mut().map(|drafter| drafter as &mut dyn Model), widths, every)
 }

@@ -25,14 +25,15 @@ pub(crate) const CACHE_LEN: usize = 2 * CONTEXT_LEN;
 const SPREAD_MAX: f64 = 1.5;
 
 /// Passes per width, and the time over all widths after which fewer will do.
-const PASSES: usize = 24;
+const PASSES: usize = 16;
 const PASSES_MIN: usize = 3;
 const TIME_MAX: Duration = Duration::from_millis(1500);
 
 /// Times rounds: passes of `drafter` over one token, then a pass of `target` over each of `widths` rows, one without drafts.
 /// Rounds of one width come in a row, as in a text: what a pass takes depends on those before it (narrow passes after
-/// wide ones need ten of their kind to be as quick as they can, by what is left in the processor's caches). Both models'
-/// caches are empty afterwards. Says too whether the machine was calm enough to believe it.
+/// wide ones need ten of their kind to be as quick as they can, by what is left in the processor's caches). Unless
+/// `every` width is asked for, those for which no time is left are left out, so that opening a big model does not take
+/// long. Both models' caches are empty afterwards. Says too whether the machine was calm enough to believe it.
 ///
 /// # Errors
 /// Errors of the models.
@@ -40,6 +41,7 @@ pub(crate) fn costs(
     target: &mut dyn Model,
     mut drafter: Option<&mut dyn Model>,
     widths: &[usize],
+    every: bool,
 ) -> Result<(CostProfile, bool)> {
     let context = vec![1 as TokenId; CONTEXT_LEN.min(target.context_len_max() / 2)];
     target.prefill(&context)?;
@@ -56,7 +58,12 @@ pub(crate) fn costs(
     let mut target_ms = Vec::new();
     let mut drafter_ms = Vec::new();
     let mut calm = true;
+    let begun = Instant::now();
     for &width in &widths {
+        // From two on the others follow on a straight line.
+        if !every && target_ms.len() >= 2 && begun.elapsed() > TIME_MAX {
+            break;
+        }
         let time_max = TIME_MAX / widths.len() as u32;
         let start = Instant::now();
         let mut times = Vec::new();
