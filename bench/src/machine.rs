@@ -177,10 +177,11 @@ pub(crate) fn numbered(root: &Path, folder: &str, prefix: &str) -> Vec<std::path
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn write(root: &Path, path: &str, text: &str) {
+    /// Writes a file of a made-up system.
+    pub(crate) fn write(root: &Path, path: &str, text: &str) {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();

@@ -31,7 +31,7 @@ pub(crate) fn predictions(costs: &Costs, cases: &[Case], draft_len: usize) -> Ve
         cases.iter().find(move |case| case.decoding == decoding && case.mode == mode && case.task.is_none())
     };
     let predict = |decoding| {
-        let acceptance = acceptance_of(case(decoding, Mode::Drafter)?.tokens_per_target_call?, draft_len);
+        let acceptance = drafthorse::acceptance_for(case(decoding, Mode::Drafter)?.tokens_per_target_call?, draft_len);
         let speedup_by_draft_len: Vec<f64> = costs
             .target_ms
             .iter()
@@ -50,20 +50,6 @@ pub(crate) fn predictions(costs: &Costs, cases: &[Case], draft_len: usize) -> Ve
         })
     };
     Decoding::ALL.into_iter().filter_map(predict).collect()
-}
-
-/// α with E(α, γ) = `tokens_per_target_call`: the formula's own notion of acceptance, by halving.
-fn acceptance_of(tokens_per_target_call: f64, draft_len: usize) -> f64 {
-    let (mut low, mut high) = (0.0, 1.0);
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if drafthorse::block_efficiency(middle, draft_len) < tokens_per_target_call {
-            low = middle
-        } else {
-            high = middle
-        }
-    }
-    low
 }
 
 #[cfg(test)]

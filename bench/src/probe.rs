@@ -296,12 +296,7 @@ fn text<T: ToString>(reading: Reading<T>) -> Reading<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn write(root: &Path, path: &str, text: &str) {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    use crate::machine::tests::write;
 
     #[test]
     fn sensors_are_read_from_their_files() {

@@ -94,6 +94,20 @@ pub fn block_efficiency(acceptance: f64, draft_len: usize) -> f64 {
     (0..=draft_len as i32).map(|i| acceptance.powi(i)).sum()
 }
 
+/// α with E(α, γ) = `block_efficiency`, by halving: the formula's own notion of acceptance. 1 from γ + 1 on, 0 up to 1.
+pub fn acceptance_for(block_efficiency: f64, draft_len: usize) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if self::block_efficiency(middle, draft_len) < block_efficiency {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
 /// S = E / (c·γ + v(γ+1) + overhead): how many times faster than plain decoding, with every cost in plain steps.
 pub fn speedup(acceptance: f64, draft_len: usize, draft_cost: f64, verify_cost: f64, overhead: f64) -> f64 {
     block_efficiency(acceptance, draft_len) / (draft_cost * draft_len as f64 + verify_cost + overhead)
@@ -140,6 +154,8 @@ mod tests {
     fn the_formulas() {
         assert!((block_efficiency(0.8, 3) - (1.0 - 0.8_f64.powi(4)) / 0.2).abs() < 1e-12);
         assert_eq!((block_efficiency(1.0, 5), block_efficiency(0.0, 5)), (6.0, 1.0));
+        assert!((acceptance_for(block_efficiency(0.37, 4), 4) - 0.37).abs() < 1e-12);
+        assert!(acceptance_for(9.0, 4) > 1.0 - 1e-12 && acceptance_for(1.0, 4) < 1e-12);
         assert!((speedup(0.8, 8, 0.05, 1.0, 0.0) - 3.09).abs() < 0.005);
         assert!((memory_bound_speedup(2.0, 3, 0.0164) - 1.906).abs() < 0.001);
     }

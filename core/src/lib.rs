@@ -64,7 +64,7 @@ pub use chat::{Chat, ChatTemplate, Content, LocalTime, Message};
 pub use combined_drafter::CombinedDrafter;
 pub use constraint::{Constraint, ConstraintCompiler};
 pub use conversation::{ContextPolicy, Prompt};
-pub use cost::{CostProfile, block_efficiency, memory_bound_speedup, speedup};
+pub use cost::{CostProfile, acceptance_for, block_efficiency, memory_bound_speedup, speedup};
 pub use distribution::Distribution;
 pub use draft_length::{DraftChoice, DraftLengthController, DraftedRound, LOSS_SHARE, RoundTime};
 pub use drafter::{DraftSink, DraftSource, Drafter};

@@ -17,7 +17,7 @@ use std::{
 
 use drafthorse::{
     BareSession, ContextPolicy, DraftLength, Drafting, Engine, EngineOptions, GenerationOptions, Interrupt, Logits,
-    Model, ModelDrafter, ModelOptions, OnnxModel, Result, Session, TokenId, speedup,
+    Model, ModelDrafter, ModelOptions, OnnxModel, Result, Session, TokenId, acceptance_for, speedup,
 };
 use drafthorse_graph::{DecoderConfig, GraphOptions, Layout, Precision, Weights, fixtures::RandomPair, random::Extras};
 use drafthorse_tests::{Answer, answer, demo_pack, open, random_pack, session};
@@ -184,25 +184,12 @@ fn predicted((name, folder): (&str, &Path), tokens: usize) {
         let draft_cost = drafted.time.draft_ms / drafted.proposed as f64 / step;
         let verify_cost = drafted.time.score_ms / rounds / step;
         // α such that E(α, γ) is the block efficiency that was reached: the formula's own notion of acceptance.
-        let acceptance = acceptance_of(drafted.tokens_per_target_call, 4);
+        let acceptance = acceptance_for(drafted.tokens_per_target_call, 4);
         let promised = speedup(acceptance, 4, draft_cost, verify_cost, 0.0);
         shares.push(drafted.decode_tokens_per_s / plain.decode_tokens_per_s / promised * 100.0);
     }
     shares.remove(0);
     println!("  {name:22} {:.1} %", median(shares));
-}
-
-fn acceptance_of(tokens_per_target_call: f64, draft_len: usize) -> f64 {
-    let (mut low, mut high) = (0.0, 1.0);
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if drafthorse::block_efficiency(middle, draft_len) < tokens_per_target_call {
-            low = middle
-        } else {
-            high = middle
-        }
-    }
-    low
 }
 
 fn against_plain((name, folder): (&str, &Path), tokens: usize) {

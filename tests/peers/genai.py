@@ -78,22 +78,26 @@ def peer_folder(pack, mode, threads, parent):
     return folder
 
 
-def run_peer(job):
-    """Child process: one unmeasured generation and then measured ones by onnxruntime-genai."""
+def peer_generators(job, count):
+    """In a child process: `count` fresh generators of onnxruntime-genai for the job, each with the prompt's token ids."""
     import onnxruntime_genai as og
 
     if hasattr(og, "disable_telemetry_events"):
         og.disable_telemetry_events()
     model = og.Model(job["folder"])
-    tokenizer = og.Tokenizer(model)
-    ids = tokenizer.encode(job["prompt"])
-    result = {"rate": 0}
-    for number in range(GENERATIONS):
+    ids = og.Tokenizer(model).encode(job["prompt"])
+    for _ in range(count):
         params = og.GeneratorParams(model)
         params.set_search_options(do_sample=False, max_length=len(ids) + job["max_tokens"])
         if job["speculative"]:
             params.set_speculative_options(**job["speculative"])
-        generator = og.Generator(model, params)
+        yield og.Generator(model, params), ids
+
+
+def run_peer(job):
+    """Child process: one unmeasured generation and then measured ones by onnxruntime-genai."""
+    result = {"rate": 0}
+    for number, (generator, ids) in enumerate(peer_generators(job, GENERATIONS)):
         generator.append_tokens(ids)
         generator.generate_next_token()
         start = time.perf_counter()

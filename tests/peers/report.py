@@ -59,20 +59,8 @@ def ours(arguments, prompt):
 
 def genai_child(job):
     """Child process: one unmeasured generation and then measured ones, each call's time noted."""
-    import onnxruntime_genai as og
-
-    if hasattr(og, "disable_telemetry_events"):
-        og.disable_telemetry_events()
-    model = og.Model(job["folder"])
-    tokenizer = og.Tokenizer(model)
-    ids = tokenizer.encode(job["prompt"])
     results = []
-    for number in range(job["repetitions"] + 1):
-        params = og.GeneratorParams(model)
-        params.set_search_options(do_sample=False, max_length=len(ids) + job["max_tokens"])
-        if job["speculative"]:
-            params.set_speculative_options(**job["speculative"])
-        generator = og.Generator(model, params)
+    for number, (generator, ids) in enumerate(genai.peer_generators(job, job["repetitions"] + 1)):
         start = time.perf_counter()
         generator.append_tokens(ids)
         times = [start]
