@@ -63,7 +63,8 @@ fn quantised_and_half_precision_graphs_stay_near_the_reference() {
             model.truncate(0).unwrap();
             let narrow: Vec<f32> = tokens.chunks(5).flat_map(|chunk| score(&mut model, chunk)).collect();
             let off = difference(&narrow, &wide);
-            assert!(off < 0.05, "{layout:?} {precision:?}: {off} between widths");
+            // Kernels for narrow and wide passes round otherwise: by less than 0.05 on x86-64, by 0.07 on arm64.
+            assert!(off < 0.1, "{layout:?} {precision:?}: {off} between widths");
         }
     }
 }

@@ -45,7 +45,8 @@ pub(crate) fn test() -> Result<()> {
     let root = emulated_root()?;
 
     let variable = TARGET.to_uppercase().replace('-', "_");
-    let mut command = cargo::command(&["test", "--package", "drafthorse", "--target", TARGET, "--lib", "--tests"]);
+    let mut command =
+        cargo::command(&["test", "--package", "drafthorse", "--target", TARGET, "--lib", "--tests", "--no-fail-fast"]);
     command
         .env(format!("CARGO_TARGET_{variable}_LINKER"), LINKER)
         .env(format!("CARGO_TARGET_{variable}_RUNNER"), format!("{emulator} -cpu {PROCESSOR} -L {}", root.display()))
