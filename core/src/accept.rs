@@ -35,7 +35,7 @@ pub enum Rule {
 
 impl Rule {
     /// True if the output is the same whatever is drafted, so that a drafted token may be dropped for what it is.
-    pub fn allows_cut(self) -> bool {
+    pub fn allows_pruning(self) -> bool {
         matches!(self, Self::Greedy | Self::SeedCoupled)
     }
 

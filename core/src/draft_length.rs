@@ -66,7 +66,7 @@ impl<'a> DraftedRound<'a> {
 pub struct DraftLengthController {
     mode: DraftLength,
     /// Drafted tokens may be dropped before the target sees them.
-    allows_cut: bool,
+    allows_pruning: bool,
     /// v(0..): index is rows; `[DRAFT_LEN_MAX + 2]`.
     verify_cost: [f64; DRAFT_LEN_MAX + 2],
     model: Source,
@@ -149,7 +149,7 @@ impl DraftLengthController {
         };
         Self {
             mode,
-            allows_cut: false,
+            allows_pruning: false,
             verify_cost: std::array::from_fn(|rows| profile.verify_cost(rows.max(1))),
             model: source(prior, profile.draft_cost()),
             lookup: source(ACCEPTANCE_PRIOR, 0.0),
@@ -159,11 +159,11 @@ impl DraftLengthController {
         }
     }
 
-    /// Changes the mode and keeps what was learnt, for the session's next generation. `allows_cut`: the output does not
-    /// depend on what is drafted, so that drafts may be cut.
-    pub fn set_mode(&mut self, mode: DraftLength, allows_cut: bool) {
+    /// Changes the mode and keeps what was learnt, for the session's next generation. `allows_pruning`: the output does not
+    /// depend on what is drafted, so that drafts may be pruned.
+    pub fn set_mode(&mut self, mode: DraftLength, allows_pruning: bool) {
         self.mode = mode;
-        self.allows_cut = allows_cut;
+        self.allows_pruning = allows_pruning;
     }
 
     /// The next round's draft, which comes from `source` and may not be longer than `limit`: one less than the tokens
@@ -213,8 +213,8 @@ impl DraftLengthController {
         source.extra_cost += (charged - cost - source.extra_cost) * EXTRA_WEIGHT;
         if accepted >= forced {
             // The target's own token judges the first one that it was not asked about.
-            let cut = usize::from(from_source == checked && checked < drafted);
-            let (judged, right) = (checked + cut, from_source + usize::from(foreseen) * cut);
+            let pruned = usize::from(from_source == checked && checked < drafted);
+            let (judged, right) = (checked + pruned, from_source + usize::from(foreseen) * pruned);
             source.record.observe(judged, right);
             source.confidences.observe(confidences, judged, right);
         }
@@ -273,8 +273,8 @@ impl DraftLengthController {
             row: if drafted > source.len { rows[drafted + 1] - rows[drafted] } else { row_cost },
         };
         let acceptance = source.record.acceptance(0);
-        if self.allows_cut {
-            source.confidences.stop_and_cut(acceptance, speed.max(1.0), cost, |rows_wanted| rows[rows_wanted])
+        if self.allows_pruning {
+            source.confidences.stop_and_prune(acceptance, speed.max(1.0), cost, |rows_wanted| rows[rows_wanted])
         } else {
             source.confidences.stop(acceptance, speed.max(1.0), cost)
         }
@@ -289,7 +289,7 @@ impl DraftLengthController {
             reach *= source.record.acceptance(len);
             tokens / self.round_cost(which, len)
         });
-        if self.allows_cut && matches!(which, Which::Model) {
+        if self.allows_pruning && matches!(which, Which::Model) {
             let row = self.verify_cost[2] - self.verify_cost[1];
             let cost = TokenCost { draft: source.draft_cost + source.extra_cost, row };
             speeds[1] = source.confidences.speed_of_one(source.record.acceptance(0), cost).max(speeds[1]);

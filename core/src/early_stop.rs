@@ -11,10 +11,8 @@ const BIN_COUNT: usize = BIN_ENDS.len() + 1;
 /// Draft on while the chance of getting through what is drafted is at least a bound that depends on the length.
 ///
 /// That rule looks at tokens that are in the draft already and at earlier rounds, never at a token it would then drop,
-/// so that it does not bias the output. Where the output is the same whatever is drafted ([`Rule::allows_cut`]), a drafted
-/// token may be dropped for what it is: [`worth`](Self::worth) says how many of them pay for their rows of the pass.
-///
-/// [`Rule::allows_cut`]: crate::accept::Rule::allows_cut
+/// so that it does not bias the output. Where the output is the same whatever is drafted, a drafted token may be
+/// dropped for what it is: [`worth`](Self::worth) says how many of them pay for their rows of the pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarlyStop {
     /// Chance of acceptance by bin of the drafter's probability.
@@ -122,7 +120,7 @@ impl ConfidenceRecord {
 
     /// The same where drafted tokens may be dropped: only those that turn out likely enough have to pay for their rows.
     /// `verify_cost` is v, by rows, in plain steps.
-    pub(crate) fn stop_and_cut(
+    pub(crate) fn stop_and_prune(
         &self,
         acceptance: f64,
         speed: f64,
@@ -209,7 +207,7 @@ mod tests {
         let price = TokenCost { draft: 0.05, row: 0.5 };
         assert!(1.5 / 1.55 < 1.0 && record.speed_of_one(0.5, price) > 1.1, "{}", record.speed_of_one(0.5, price));
         let verify_cost = |rows: usize| 1.0 + 0.5 * (rows - 1) as f64;
-        let stop = record.stop_and_cut(0.5, 1.0, |_| price, verify_cost);
+        let stop = record.stop_and_prune(0.5, 1.0, |_| price, verify_cost);
         assert_eq!([&[0.97][..], &[0.3], &[0.97, 0.3, 0.97], &[0.97, 0.97, 0.97]].map(|c| stop.worth(c)), [1, 0, 1, 3]);
         // Half of the next tokens are as good as certain and pay 1 − 0.5 each: a draft of 0.05 is worth it from a reach on
         // that lets (reach − 0.5) / 2 be 0.05.
@@ -222,7 +220,7 @@ mod tests {
         let record = ConfidenceRecord::default();
         // The second row costs much, the next two nothing.
         let verify_cost = |rows: usize| if rows == 1 { 1.0 } else { 1.9 };
-        let stop = record.stop_and_cut(0.7, 1.0, cost(0.0, 0.3), verify_cost);
+        let stop = record.stop_and_prune(0.7, 1.0, cost(0.0, 0.3), verify_cost);
         assert_eq!([1, 2, 3].map(|len| stop.worth(&[0.9; 3][..len])), [0, 2, 3]);
     }
 

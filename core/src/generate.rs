@@ -99,7 +99,7 @@ impl Generation {
         let drafts = state.drafter.is_some() || (constraint.is_some() && state.target.scores_every_row());
         let draft_len_max = if drafts { plan.draft_length.len_max() } else { 0 };
         let rounds = Rounds::new(plan, state.history.vocab_len(), draft_len_max, context_len, constraint);
-        state.draft_length.set_mode(plan.draft_length, rounds.allows_cut());
+        state.draft_length.set_mode(plan.draft_length, rounds.allows_pruning());
         let known = Known {
             prompt_tokens: prompt_len,
             prompt_tokens_kept: state.target.len(),

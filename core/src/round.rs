@@ -42,7 +42,7 @@ pub(crate) struct Rounds {
     scored: Vec<TokenId>,
     /// The confirmed tokens and those forced, for the drafter.
     context: Vec<TokenId>,
-    /// How sure the drafter was of each of its tokens, those cut included.
+    /// How sure the drafter was of each of its tokens, those pruned included.
     confidences: Vec<f32>,
 }
 
@@ -77,8 +77,8 @@ impl Rounds {
     }
 
     /// True if a drafted token may be dropped before the target sees it.
-    pub(crate) fn allows_cut(&self) -> bool {
-        self.verifier.rule().allows_cut()
+    pub(crate) fn allows_pruning(&self) -> bool {
+        self.verifier.rule().allows_pruning()
     }
 
     /// How sure the drafter was of each token that it drafted in the last round, whether or not the target was asked.
@@ -126,7 +126,7 @@ impl Rounds {
     fn propose_and_verify(&mut self, pair: &mut Pair<'_>, draft_len: usize, stop: &EarlyStop) -> Result<Outcome> {
         let start = Instant::now();
         let forced = self.propose(pair, draft_len, stop)?;
-        let cut = self.cut(pair.history, forced, stop)?;
+        let pruned = self.prune(pair.history, forced, stop)?;
         let drafted = Instant::now();
 
         let anchor = pair.history.len() - self.proposal.len() - 1;
@@ -148,16 +148,16 @@ impl Rounds {
         }
         let time = RoundTime { draft: drafted - start, score: scored - drafted };
         let (proposed, accepted) = (self.proposal.len(), acceptance.accepted);
-        let foreseen = cut == Some(acceptance.next);
+        let foreseen = pruned == Some(acceptance.next);
         Ok(Outcome { proposed, forced, accepted, foreseen, time, accept: scored.elapsed() })
     }
 
     /// Drops from the end of the drafter's tokens, which follow `forced` others, what is not worth its row of the target's
     /// pass. Returns the first token dropped.
-    fn cut(&mut self, history: &mut History, forced: usize, stop: &EarlyStop) -> Result<Option<TokenId>> {
+    fn prune(&mut self, history: &mut History, forced: usize, stop: &EarlyStop) -> Result<Option<TokenId>> {
         self.confidences.clear();
         self.confidences.extend_from_slice(&self.proposal.confidences()[forced..]);
-        if !self.allows_cut() {
+        if !self.allows_pruning() {
             return Ok(None);
         }
         let kept = forced + stop.worth(&self.confidences);
@@ -198,5 +198,95 @@ impl Rounds {
         };
         self.context.truncate(confirmed);
         drafted.map(|()| forced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::early_stop::{ConfidenceRecord, TokenCost};
+    use crate::scripted::ScriptedModel;
+    use crate::{DraftLength, GenerationOptions, ModelDrafter, PlanContext};
+
+    const VOCAB_LEN: usize = 32;
+
+    /// Allows every token but one, by position, and lets the test see what it was told.
+    struct AllButOne(Arc<Mutex<Vec<TokenId>>>, [u32; 1]);
+
+    impl TokenMaskSource for AllButOne {
+        fn mask(&mut self) -> Result<Option<&[u32]>> {
+            self.1 = [!(1 << (self.0.lock().unwrap().len() * 7 % VOCAB_LEN))];
+            Ok(Some(&self.1))
+        }
+        fn push(&mut self, token: TokenId) -> Result<()> {
+            self.0.lock().unwrap().push(token);
+            Ok(())
+        }
+        fn rollback(&mut self, count: usize) -> Result<()> {
+            let mut told = self.0.lock().unwrap();
+            let len = told.len().checked_sub(count).expect("no more than was pushed");
+            told.truncate(len);
+            Ok(())
+        }
+    }
+
+    /// Of every three tokens the drafter is sure of two and right, and unsure of one and wrong.
+    fn model(wrong: u32) -> ScriptedModel {
+        ScriptedModel::new(VOCAB_LEN, move |tokens, row| {
+            let (len, last) = (tokens.len() as u32, tokens.last().copied().unwrap_or(0));
+            let unsure = len.is_multiple_of(3);
+            let best = (last * 5 + len + if unsure { wrong } else { 0 }) as usize % VOCAB_LEN;
+            row[best] = if unsure && wrong > 0 { 0.5 } else { 20.0 };
+        })
+        .with_context_len_max(256)
+    }
+
+    /// Tokens of 30 rounds with what the constraint was told, and drafted and checked tokens.
+    fn rounds(draft_len: usize, stop: &EarlyStop) -> (Vec<TokenId>, Vec<TokenId>, usize, usize) {
+        let defaults = GenerationOptions::default();
+        let options = GenerationOptions {
+            temperature: Some(0.0),
+            draft_length: Some(DraftLength::Fixed(draft_len)),
+            ..GenerationOptions::default()
+        };
+        let context =
+            PlanContext { vocab_len: VOCAB_LEN, tokens_left: 200, stop_tokens: &[], defaults: &defaults, seed: 0 };
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let constraint = Box::new(AllButOne(Arc::clone(&told), [0]));
+        let mut rounds = Rounds::new(&options.plan(&context).unwrap(), VOCAB_LEN, draft_len, 256, Some(constraint));
+        let (mut target, mut drafter) = (model(0), ModelDrafter::new(model(3), VOCAB_LEN));
+        let mut history = History::new(VOCAB_LEN, 300);
+        history.extend(&[1]);
+        let (mut drafted, mut checked) = (0, 0);
+        for _ in 0..30 {
+            let mut pair = Pair { target: &mut target, drafter: Some(&mut drafter), history: &mut history };
+            let outcome = rounds.run(&mut pair, draft_len, stop).unwrap();
+            drafted += rounds.confidences().len();
+            checked += outcome.proposed;
+            assert!(outcome.accepted <= outcome.proposed);
+        }
+        let told = told.lock().unwrap().clone();
+        (history.tokens()[1..].to_vec(), told, drafted, checked)
+    }
+
+    #[test]
+    fn a_pruned_draft_changes_neither_text_nor_constraint() {
+        let mut record = ConfidenceRecord::default();
+        (0..100).for_each(|_| record.observe(&[0.99, 0.05], 2, 1));
+        let prune = record.stop_and_prune(
+            0.5,
+            1.0,
+            |_| TokenCost { draft: 0.01, row: 0.3 },
+            |rows| 1.0 + 0.3 * (rows - 1) as f64,
+        );
+        let (plain, ..) = rounds(0, &EarlyStop::NEVER);
+        for (stop, pruned) in [(EarlyStop::NEVER, false), (prune, true)] {
+            let (text, told, drafted, checked) = rounds(6, &stop);
+            assert_eq!(text[..plain.len()], plain[..]);
+            assert_eq!(told, text, "the constraint was told of every token that stays, and of no other");
+            assert_eq!(checked < drafted, pruned, "{checked} of {drafted}");
+        }
     }
 }

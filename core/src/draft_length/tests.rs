@@ -45,7 +45,7 @@ fn run(
             reach *= choice.stop.acceptance(confidence);
         }
         let drafted = confidences.len();
-        let checked = if controller.allows_cut { choice.stop.worth(&confidences) } else { drafted };
+        let checked = if controller.allows_pruning { choice.stop.worth(&confidences) } else { drafted };
         let accepted = kept.iter().take(checked).take_while(|kept| **kept).count();
         controller.observe(&DraftedRound {
             checked,
@@ -112,13 +112,13 @@ fn a_cost_in_steps_is_looked_past() {
 fn hopeless_speculation_costs_at_most_three_per_cent() {
     for (c, d) in [(0.05, 0.02), (0.1, 0.1), (0.3, 0.2), (0.9, 0.5), (0.02, 0.0)] {
         for tokens in [96, 256, 2000] {
-            for allows_cut in [false, true] {
+            for allows_pruning in [false, true] {
                 let profile = profile(c, d);
                 let mut controller = adaptive(&profile);
-                controller.set_mode(DraftLength::Adaptive(DRAFT_LEN_MAX), allows_cut);
+                controller.set_mode(DraftLength::Adaptive(DRAFT_LEN_MAX), allows_pruning);
                 let run = run(&mut controller, &profile, tokens, 3, |_| (0.5, 0.0));
                 let loss = run.cost / run.tokens - 1.0;
-                assert!(loss <= 0.03, "c {c}, d {d}, {tokens} tokens, {allows_cut}: {:.1} % lost", loss * 100.0);
+                assert!(loss <= 0.03, "c {c}, d {d}, {tokens} tokens, {allows_pruning}: {:.1} % lost", loss * 100.0);
             }
         }
     }
@@ -176,11 +176,10 @@ fn dropping_what_turned_out_unlikely_gains_where_rows_are_dear() {
     for (c, d, gain) in [(0.05, 0.45, 1.1), (0.05, 0.2, 1.03), (0.05, 0.05, 1.0)] {
         let profile = profile(c, d);
         let whole = run(&mut adaptive(&profile), &profile, 8000, 11, token).speed();
-        let mut cutting = adaptive(&profile);
-        cutting.set_mode(DraftLength::Adaptive(DRAFT_LEN_MAX), true);
-        let cut = run(&mut cutting, &profile, 8000, 11, token).speed();
-        println!("c {c} d {d}: {whole} {cut}");
-        assert!(cut > gain * whole, "c {c}, d {d}: {cut} against {whole}");
+        let mut pruning = adaptive(&profile);
+        pruning.set_mode(DraftLength::Adaptive(DRAFT_LEN_MAX), true);
+        let pruned = run(&mut pruning, &profile, 8000, 11, token).speed();
+        assert!(pruned > gain * whole, "c {c}, d {d}: {pruned} against {whole}");
     }
 }
 
