@@ -76,7 +76,8 @@ impl Pair {
     }
 }
 
-fn same_vocabulary(target: &Llama, drafter: &Llama, target_file: &Path, drafter_file: &Path) -> Result<()> {
+/// Both models score the same tokens under the same ids; a drafter without a tokenizer's file is taken at its length.
+pub(crate) fn same_vocabulary(target: &Llama, drafter: &Llama, target_file: &Path, drafter_file: &Path) -> Result<()> {
     let (ours, theirs) = (target.config().vocab_len, drafter.config().vocab_len);
     if ours != theirs {
         return Err(Error::Mismatch { reason: format!("the target has {ours} tokens, the drafter {theirs}") });

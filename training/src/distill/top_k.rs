@@ -37,7 +37,8 @@ impl TopK {
             return Err(format!("token {token} is not below {vocab_len}"));
         }
         let sum = |row: &[f32]| row.iter().map(|&value| f64::from(value).exp()).sum::<f64>();
-        match log_probabilities.chunks_exact(k).position(|row| !(sum(row) <= 1.001)) {
+        let absurd = |row: &[f32]| sum(row).is_nan() || sum(row) > 1.001;
+        match log_probabilities.chunks_exact(k).position(absurd) {
             Some(position) => Err(format!("the probabilities at position {position} sum to more than 1")),
             None => Ok(Self { k, tokens, log_probabilities }),
         }

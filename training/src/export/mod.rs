@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 pub use parity::{Parity, ParityText};
 
 use crate::corpus::CorpusSettings;
+use crate::distill::pair::same_vocabulary;
 use crate::error::IoContext;
 use crate::import::hugging_face;
 use crate::model::Llama;
@@ -233,19 +234,9 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
 }
 
 fn check_pair(recipe: &ExportRecipe, target: &Llama, drafter: &Llama) -> Result<()> {
-    let mismatch = |reason| Err(Error::Mismatch { reason });
-    let (t, d) = (target.config(), drafter.config());
-    if t.vocab_len != d.vocab_len {
-        return mismatch(format!(
-            "{} tokens in the target's vocabulary, {} in the drafter's",
-            t.vocab_len, d.vocab_len
-        ));
-    }
-    let from = recipe.drafter.as_deref().unwrap_or(&recipe.target).join("tokenizer.json");
-    let read = |path: &Path| std::fs::read(path).at(path);
-    if from.exists() && read(&from)? != read(&recipe.target.join("tokenizer.json"))? {
-        return mismatch("their tokenizer.json files differ".into());
-    }
+    let file = |folder: &Path| folder.join("tokenizer.json");
+    let from = recipe.drafter.as_deref().unwrap_or(&recipe.target);
+    same_vocabulary(target, drafter, &file(&recipe.target), &file(from))?;
     if !(1..=16).contains(&recipe.draft_len) {
         return Err(Error::setting("draft_len", format!("{}: from 1 to 16", recipe.draft_len)));
     }
