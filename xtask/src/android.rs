@@ -70,9 +70,7 @@ pub(crate) fn link_check(abi: &Abi, prefix: Option<&Path>) -> Result<PathBuf> {
     let source = rust_source::find(prefix)?;
     let target = cargo::target_folder()?.join("link-check");
     let linker = target.join("linker.sh");
-    fs::create_dir_all(&target)?;
-    fs::write(&linker, include_str!("android/linker.sh"))?;
-    make_executable(&linker)?;
+    rust_source::write_linker(&linker, include_str!("android/linker.sh"))?;
 
     let mut build = build(abi);
     source.apply(&mut build);
@@ -171,17 +169,6 @@ fn left_open<'a>(undefined: impl Iterator<Item = &'a str>) -> (Vec<&'a str>, Vec
 fn level(symbol: &str) -> Option<u32> {
     let lines = ANDROID_SYMBOLS.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' ')).find(|(name, _)| *name == symbol)?.1.trim().parse().ok()
-}
-
-#[cfg(unix)]
-fn make_executable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &Path) -> Result<()> {
-    bail!("the link check needs Linux or macOS")
 }
 
 #[cfg(test)]

@@ -15,6 +15,16 @@ use crate::{cargo, rust_source};
 const PACKAGE: &str = "drafthorse-bindings";
 const LIBRARY: &str = "libdrafthorse_bindings.a";
 
+/// In place of Apple's linker, for the check: makes the file that is asked for, empty. A dependency also wants to be a
+/// dynamic library, which nobody uses.
+const NO_LINKER: &str = "\
+#!/bin/sh
+while [ $# -gt 0 ]; do
+  if [ \"$1\" = -o ]; then : > \"$2\"; fi
+  shift
+done
+";
+
 pub(crate) const DEVICE: &str = "aarch64-apple-ios";
 
 /// Simulators on Macs of both kinds; one file holds both.
@@ -98,7 +108,11 @@ pub(crate) fn check(prefix: Option<&Path>) -> Result<PathBuf> {
     let target = cargo::target_folder()?.join("link-check");
     let mut build = build(DEVICE);
     rust_source::find(prefix)?.apply(&mut build);
-    build.env("CARGO_TARGET_DIR", &target);
+    let linker = target.join("no-linker.sh");
+    rust_source::write_linker(&linker, NO_LINKER)?;
+    build.env("CARGO_TARGET_DIR", &target).env("CARGO_TARGET_AARCH64_APPLE_IOS_LINKER", linker);
+    // Stripping is for what is linked, and asks for a tool that knows Apple's files.
+    build.env("CARGO_PROFILE_MOBILE_STRIP", "none");
     cargo::run(build)?;
     let library = target.join(DEVICE).join("mobile").join(LIBRARY);
     let bytes = fs::metadata(&library)?.len();

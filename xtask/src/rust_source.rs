@@ -1,5 +1,6 @@
 //! A Rust compiler with the source of its standard library, for targets that no installed one has.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,6 +39,27 @@ pub(crate) fn lld() -> Result<PathBuf> {
     let linker = usual.sysroot()?.join("lib/rustlib").join(host).join("bin/gcc-ld/ld.lld");
     ensure!(linker.is_file(), "{} is missing; install Rust by rustup", linker.display());
     Ok(linker)
+}
+
+/// Writes `script` to `path` as a program that rustc can link with.
+///
+/// # Errors
+/// If it cannot be written, or the system has no such scripts.
+pub(crate) fn write_linker(path: &Path, script: &str) -> Result<()> {
+    fs::create_dir_all(path.parent().context("a linker lies in a folder")?)?;
+    fs::write(path, script).with_context(|| format!("cannot write {}", path.display()))?;
+    make_executable(path)
+}
+
+#[cfg(unix)]
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+}
+
+#[cfg(not(unix))]
+fn make_executable(_: &Path) -> Result<()> {
+    anyhow::bail!("the checks without a phone's tools need Linux or macOS")
 }
 
 impl RustSource {
