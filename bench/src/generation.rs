@@ -133,7 +133,7 @@ pub(crate) fn measure(
                     prefill_tokens_per_s: account.prefill_tokens_per_s,
                     decode_tokens_per_s: account.decode_tokens_per_s,
                     rounds: account.rounds,
-                    proposed: account.proposed,
+                    proposed: account.drafted,
                     accepted: account.accepted,
                     passthrough_rounds: account.passthrough_rounds,
                     stop_reason: stop_reason(account.stop_reason).to_owned(),

@@ -35,6 +35,8 @@ pub struct DraftedRound<'a> {
     pub forced: usize,
     /// How sure the source was, one for each token that it drafted.
     pub confidences: &'a [f32],
+    /// The confidences are the source's own, and not 1 because nobody asked.
+    pub unsure: bool,
     /// Of the source's tokens, the first ones, which the target was asked about.
     pub checked: usize,
     /// Tokens that stayed, those forced among them.
@@ -48,7 +50,8 @@ pub struct DraftedRound<'a> {
 impl<'a> DraftedRound<'a> {
     /// A round in which the target was asked about everything that `source` drafted, and of which `accepted` stayed.
     pub fn checked(source: DraftSource, confidences: &'a [f32], accepted: usize, time: RoundTime) -> Self {
-        Self { source, forced: 0, confidences, checked: confidences.len(), accepted, foreseen: false, time }
+        let checked = confidences.len();
+        Self { source, forced: 0, confidences, unsure: true, checked, accepted, foreseen: false, time }
     }
 }
 
@@ -61,7 +64,7 @@ impl<'a> DraftedRound<'a> {
 ///
 /// Where none pays, single tokens are still tried now and then, paid for by the plain steps in between, so that
 /// speculation that cannot win costs at most [`LOSS_SHARE`] of the plain time, and one plain step more at the start
-/// (three where the drafter was measured to be good).
+/// (one and a half where the drafter was measured to be good).
 #[derive(Clone, Debug)]
 pub struct DraftLengthController {
     mode: DraftLength,
@@ -104,7 +107,7 @@ const CREDIT_START: f64 = 1.0;
 
 /// The same for a drafter that was measured, as a pack's card records, and found to be right more often than not: a bad
 /// beginning is no reason to give it up.
-const CREDIT_START_MEASURED: f64 = 3.0;
+const CREDIT_START_MEASURED: f64 = 1.5;
 
 /// Most plain steps that gains are remembered for: what a text that turns unpredictable may cost.
 const CREDIT_MAX: f64 = 4.0;
@@ -189,7 +192,7 @@ impl DraftLengthController {
     /// Drafting that took longer than the profile says, as when a drafter that was not asked for long has to catch up,
     /// is charged what it took. The target's time tells how fast the device is just now.
     pub fn observe(&mut self, round: &DraftedRound<'_>) {
-        let &DraftedRound { source, forced, confidences, checked, accepted, foreseen, time } = round;
+        let &DraftedRound { source, forced, confidences, unsure, checked, accepted, foreseen, time } = round;
         let drafted = confidences.len();
         let rows = |checked: usize| (forced + checked).min(DRAFT_LEN_MAX) + 1;
         self.follow_pace(rows(checked), time.score);
@@ -216,7 +219,9 @@ impl DraftLengthController {
             let pruned = usize::from(from_source == checked && checked < drafted);
             let (judged, right) = (checked + pruned, from_source + usize::from(foreseen) * pruned);
             source.record.observe(judged, right);
-            source.confidences.observe(confidences, judged, right);
+            if unsure {
+                source.confidences.observe(confidences, judged, right);
+            }
         }
         source.tokens = source.tokens * SPEED_MEMORY + (1 + from_source) as f64;
         source.cost = source.cost * SPEED_MEMORY + cost;
@@ -252,7 +257,7 @@ impl DraftLengthController {
         let affordable = (0..=wanted).rev().find(|&len| self.round_cost(which, len) - 1.0 <= self.credit);
         match affordable.filter(|&len| len > 0) {
             Some(len) => DraftChoice { len, stop, passthrough: None },
-            None if self.may_try(which) => DraftChoice::fixed(1),
+            None if self.may_try(which) => DraftChoice { stop: EarlyStop::WATCHING, ..DraftChoice::fixed(1) },
             None if wanted > 0 => DraftChoice::nothing(Passthrough::TooManyRejections),
             None => DraftChoice::nothing(Passthrough::DoesNotPay {
                 acceptance: self.source(which).record.acceptance(0),

@@ -15,6 +15,8 @@ const BIN_COUNT: usize = BIN_ENDS.len() + 1;
 /// dropped for what it is: [`worth`](Self::worth) says how many of them pay for their rows of the pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarlyStop {
+    /// Wants to know how sure the drafter is.
+    active: bool,
     /// Chance of acceptance by bin of the drafter's probability.
     acceptance: [f32; BIN_COUNT],
     /// By tokens drafted; all 0 never stops.
@@ -27,10 +29,14 @@ pub struct EarlyStop {
 impl EarlyStop {
     /// Goes on to the length asked for.
     pub const NEVER: Self = Self {
+        active: false,
         acceptance: [1.0; BIN_COUNT],
         reach_min: [0.0; DRAFT_LEN_MAX + 1],
         pass_price: [0.0; DRAFT_LEN_MAX + 1],
     };
+
+    /// The same, but it wants to know how sure the drafter is, to learn from it.
+    pub(crate) const WATCHING: Self = Self { active: true, ..Self::NEVER };
 
     /// The chance that a token is accepted which the drafter gave probability `confidence`.
     pub(crate) fn acceptance(&self, confidence: f64) -> f64 {
@@ -43,14 +49,16 @@ impl EarlyStop {
     }
 
     /// How many of the tokens drafted with these `confidences` to have checked: as many as make the expected tokens of
-    /// the round, less the price of the pass, greatest. What drafting took is spent either way.
-    pub(crate) fn worth(&self, confidences: &[f32]) -> usize {
+    /// the round, less the price of the pass, greatest. `forced` others are in the pass before them. What drafting took
+    /// is spent either way.
+    pub(crate) fn worth(&self, forced: usize, confidences: &[f32]) -> usize {
+        let price = |drafted: usize| self.pass_price[(forced + drafted).min(DRAFT_LEN_MAX)];
         let (mut reach, mut tokens) = (1.0, 0.0);
-        let mut best = (0, -self.pass_price[0]);
+        let mut best = (0, -price(0));
         for (index, &confidence) in confidences.iter().enumerate() {
             reach *= self.acceptance[bin(confidence)];
             tokens += reach;
-            let value = tokens - self.pass_price[(index + 1).min(DRAFT_LEN_MAX)];
+            let value = tokens - price(index + 1);
             if value >= best.1 {
                 best = (index + 1, value);
             }
@@ -60,7 +68,7 @@ impl EarlyStop {
 
     /// True if it can stop at all, so that confidences matter.
     pub(crate) fn is_active(&self) -> bool {
-        *self != Self::NEVER
+        self.active
     }
 }
 
@@ -112,6 +120,7 @@ impl ConfidenceRecord {
             _ => ((cost(len).draft + cost(len).row) * speed / acceptance.max(1e-6)) as f32,
         };
         EarlyStop {
+            active: true,
             acceptance: self.acceptances(acceptance).map(|chance| chance as f32),
             reach_min: std::array::from_fn(reach_min),
             pass_price: [0.0; DRAFT_LEN_MAX + 1],
@@ -127,7 +136,8 @@ impl ConfidenceRecord {
         cost: impl Fn(usize) -> TokenCost,
         verify_cost: impl Fn(usize) -> f64,
     ) -> EarlyStop {
-        let kept = self.kept(acceptance);
+        let acceptances = self.acceptances(acceptance);
+        let kept = self.kept(&acceptances);
         let reach_min = |len: usize| match len {
             0 => 0.0,
             // With the bins that are kept: reach · accepted − row · speed · share = draft · speed.
@@ -138,22 +148,22 @@ impl ConfidenceRecord {
             }
         };
         EarlyStop {
+            active: true,
+            acceptance: acceptances.map(|chance| chance as f32),
             reach_min: std::array::from_fn(reach_min),
             pass_price: std::array::from_fn(|drafted| (speed * verify_cost(drafted + 1)) as f32),
-            ..self.stop(acceptance, speed, cost)
         }
     }
 
     /// Expected tokens per plain step where one token a round is drafted, and dropped where that is better.
     pub(crate) fn speed_of_one(&self, acceptance: f64, cost: TokenCost) -> f64 {
         let speed = |&(share, accepted): &(f64, f64)| (1.0 + accepted) / (1.0 + cost.draft + share * cost.row);
-        self.kept(acceptance).iter().map(speed).fold(0.0, f64::max)
+        self.kept(&self.acceptances(acceptance)).iter().map(speed).fold(0.0, f64::max)
     }
 
     /// For the best bin, the best two, and so on: the share of drafted tokens in them, and of those that are accepted.
-    fn kept(&self, acceptance: f64) -> [(f64, f64); BIN_COUNT] {
+    fn kept(&self, acceptances: &[f64; BIN_COUNT]) -> [(f64, f64); BIN_COUNT] {
         let total: f64 = self.drafted.iter().sum();
-        let acceptances = self.acceptances(acceptance);
         let share = |bin: usize| if total > 0.0 { self.drafted[bin] / total } else { 1.0 / BIN_COUNT as f64 };
         let mut bins: [usize; BIN_COUNT] = std::array::from_fn(|bin| bin);
         bins.sort_unstable_by(|&a, &b| acceptances[b].total_cmp(&acceptances[a]));
@@ -208,11 +218,14 @@ mod tests {
         assert!(1.5 / 1.55 < 1.0 && record.speed_of_one(0.5, price) > 1.1, "{}", record.speed_of_one(0.5, price));
         let verify_cost = |rows: usize| 1.0 + 0.5 * (rows - 1) as f64;
         let stop = record.stop_and_prune(0.5, 1.0, |_| price, verify_cost);
-        assert_eq!([&[0.97][..], &[0.3], &[0.97, 0.3, 0.97], &[0.97, 0.97, 0.97]].map(|c| stop.worth(c)), [1, 0, 1, 3]);
+        assert_eq!(
+            [&[0.97][..], &[0.3], &[0.97, 0.3, 0.97], &[0.97, 0.97, 0.97]].map(|c| stop.worth(0, c)),
+            [1, 0, 1, 3]
+        );
         // Half of the next tokens are as good as certain and pay 1 − 0.5 each: a draft of 0.05 is worth it from a reach on
         // that lets (reach − 0.5) / 2 be 0.05.
         assert!(stop.goes_on(1, 0.65) && !stop.goes_on(1, 0.55), "{stop:?}");
-        assert_eq!(record.stop(0.5, 1.0, |_| price).worth(&[0.3, 0.3]), 2, "nothing is dropped");
+        assert_eq!(record.stop(0.5, 1.0, |_| price).worth(0, &[0.3, 0.3]), 2, "nothing is dropped");
     }
 
     #[test]
@@ -221,13 +234,16 @@ mod tests {
         // The second row costs much, the next two nothing.
         let verify_cost = |rows: usize| if rows == 1 { 1.0 } else { 1.9 };
         let stop = record.stop_and_prune(0.7, 1.0, cost(0.0, 0.3), verify_cost);
-        assert_eq!([1, 2, 3].map(|len| stop.worth(&[0.9; 3][..len])), [0, 2, 3]);
+        assert_eq!([1, 2, 3].map(|len| stop.worth(0, &[0.9; 3][..len])), [0, 2, 3]);
+        // Somebody else has paid for the step.
+        assert_eq!(stop.worth(1, &[0.9]), 1);
     }
 
     #[test]
     fn never_never_stops() {
         assert!(EarlyStop::NEVER.goes_on(99, 1e-9) && !EarlyStop::NEVER.is_active());
         assert_eq!(EarlyStop::NEVER.acceptance(0.0), 1.0);
-        assert_eq!(EarlyStop::NEVER.worth(&[0.0; 5]), 5);
+        assert_eq!(EarlyStop::NEVER.worth(0, &[0.0; 5]), 5);
+        assert!(EarlyStop::WATCHING.goes_on(99, 1e-9) && EarlyStop::WATCHING.is_active());
     }
 }

@@ -165,8 +165,8 @@ impl Generation {
         let state = self.held.state_mut();
         let first = state.history.len();
         let limit = state.draft_len_limit(self.max_tokens - (first - self.output_start));
-        let forced = self.rounds.look_ahead(limit);
-        let source = state.draft_source();
+        let forced = self.rounds.look_ahead(limit).len();
+        let source = state.draft_source(self.rounds.forced());
         let choice = match &state.drafter {
             Some(_) => state.draft_length.choose(source, self.rounds.draft_len_max().min(limit) - forced),
             None if state.target.scores_every_row() => DraftChoice::nothing(Passthrough::NoDrafter),
@@ -179,6 +179,7 @@ impl Generation {
             source,
             forced: outcome.forced,
             confidences: self.rounds.confidences(),
+            unsure: choice.stop.is_active(),
             checked: outcome.proposed - outcome.forced,
             accepted: outcome.accepted,
             foreseen: outcome.foreseen,
@@ -188,6 +189,7 @@ impl Generation {
         let (chunk, ended) = self.show(first, outcome.accepted)?;
         let record = RoundRecord {
             draft_len: forced + choice.len,
+            drafted: outcome.forced + self.rounds.confidences().len(),
             proposed: outcome.proposed,
             accepted: outcome.accepted,
             emitted: chunk.tokens.len(),

@@ -4,6 +4,7 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -40,7 +41,9 @@ impl Kept {
     pub(crate) fn write<T: Serialize>(&self, value: T) {
         let record = Record { key: self.key.clone(), value };
         let json = serde_json::to_vec(&record).expect("records become JSON");
-        let part = self.path.with_extension(format!("{}.part", std::process::id()));
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let part = self.path.with_extension(format!("{}-{number}.part", std::process::id()));
         let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
         let written = written.and_then(|()| fs::write(&part, json)).and_then(|()| fs::rename(&part, &self.path));
         if let Err(error) = written {

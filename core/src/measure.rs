@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::{CostProfile, Model, Result, TokenId};
 
-/// Rows of the target's passes that are timed at an opening: all of those that short drafts need, as costs rise in steps
-/// where kernels work on several rows at once. The costs between are interpolated.
-pub(crate) const WIDTHS: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16];
+/// Rows of the target's passes that are timed at an opening, the most telling first, as time may end: all of those that
+/// short drafts need, since costs rise in steps where kernels work on several rows at once. The costs between are
+/// interpolated.
+pub(crate) const WIDTHS: [usize; 10] = [1, 2, 4, 8, 3, 6, 5, 7, 12, 16];
 
 /// Rows of the widest pass that is timed.
 const WIDTH_MAX: usize = 16;
@@ -68,7 +69,7 @@ pub(crate) fn costs(
         let start = Instant::now();
         let mut times = Vec::new();
         while times.len() < PASSES_MIN || times.len() < PASSES && start.elapsed() < time_max {
-            if let Some(drafter) = drafter.as_mut().filter(|_| width > 1) {
+            if let Some(drafter) = drafter.as_mut().filter(|_| width > 1 || widths.len() == 1) {
                 drafter_ms.push(draft(*drafter, context.len())?);
             }
             times.push(timed(target, width, context.len())?);

@@ -87,8 +87,8 @@ impl Rounds {
     }
 
     /// Asks the constraint what must follow, of which the next round drafts at most `len_max` tokens before a drafter
-    /// is asked. Returns how many there are.
-    pub(crate) fn look_ahead(&mut self, len_max: usize) -> usize {
+    /// is asked. Returns them.
+    pub(crate) fn look_ahead(&mut self, len_max: usize) -> &[TokenId] {
         self.forced.clear();
         let len_max = len_max.min(self.proposal.len_max());
         if let Some(constraint) = &mut self.constraint
@@ -97,7 +97,12 @@ impl Rounds {
             constraint.forced(&mut self.forced);
             self.forced.truncate(len_max);
         }
-        self.forced.len()
+        &self.forced
+    }
+
+    /// What [`look_ahead`](Self::look_ahead) found.
+    pub(crate) fn forced(&self) -> &[TokenId] {
+        &self.forced
     }
 
     /// Confirms at least one token and at most one more than what [`look_ahead`](Self::look_ahead) found and the
@@ -148,7 +153,7 @@ impl Rounds {
         }
         let time = RoundTime { draft: drafted - start, score: scored - drafted };
         let (proposed, accepted) = (self.proposal.len(), acceptance.accepted);
-        let foreseen = pruned == Some(acceptance.next);
+        let foreseen = accepted == proposed && pruned == Some(acceptance.next);
         Ok(Outcome { proposed, forced, accepted, foreseen, time, accept: scored.elapsed() })
     }
 
@@ -160,7 +165,7 @@ impl Rounds {
         if !self.allows_pruning() {
             return Ok(None);
         }
-        let kept = forced + stop.worth(&self.confidences);
+        let kept = forced + stop.worth(forced, &self.confidences);
         let Some(&first) = self.proposal.tokens().get(kept) else { return Ok(None) };
         let dropped = self.proposal.len() - kept;
         self.proposal.truncate(kept);
@@ -185,20 +190,27 @@ impl Rounds {
         let len_max = self.forced.len() + draft_len;
         let mut sink = self.verifier.sink(&mut self.proposal, pair.history, constraint, len_max, stop);
         let confirmed = self.context.len();
-        for &token in &self.forced {
-            if !sink.offer_token(token)? {
-                break;
+        let taken = offer_all(&mut sink, &self.forced);
+        let drafted = taken.and_then(|forced| {
+            self.context.extend_from_slice(&self.forced[..forced]);
+            if let Some(drafter) = drafter {
+                drafter.propose(&self.context, draft_len, &mut sink)?;
             }
-            self.context.push(token);
-        }
-        let forced = self.context.len() - confirmed;
-        let drafted = match drafter {
-            Some(drafter) => drafter.propose(&self.context, draft_len, &mut sink),
-            None => Ok(()),
-        };
+            Ok(forced)
+        });
         self.context.truncate(confirmed);
-        drafted.map(|()| forced)
+        drafted
     }
+}
+
+/// Offers tokens up to the first that the sink does not want; how many it took.
+fn offer_all(sink: &mut dyn DraftSink, tokens: &[TokenId]) -> Result<usize> {
+    for (taken, &token) in tokens.iter().enumerate() {
+        if !sink.offer_token(token)? {
+            return Ok(taken);
+        }
+    }
+    Ok(tokens.len())
 }
 
 #[cfg(test)]
@@ -243,8 +255,8 @@ mod tests {
         .with_context_len_max(256)
     }
 
-    /// Tokens of 30 rounds with what the constraint was told, and drafted and checked tokens.
-    fn rounds(draft_len: usize, stop: &EarlyStop) -> (Vec<TokenId>, Vec<TokenId>, usize, usize) {
+    /// Greedy rounds under a constraint, and what it was told.
+    fn rounds_of(draft_len: usize) -> (Rounds, Arc<Mutex<Vec<TokenId>>>) {
         let defaults = GenerationOptions::default();
         let options = GenerationOptions {
             temperature: Some(0.0),
@@ -255,7 +267,21 @@ mod tests {
             PlanContext { vocab_len: VOCAB_LEN, tokens_left: 200, stop_tokens: &[], defaults: &defaults, seed: 0 };
         let told = Arc::new(Mutex::new(Vec::new()));
         let constraint = Box::new(AllButOne(Arc::clone(&told), [0]));
-        let mut rounds = Rounds::new(&options.plan(&context).unwrap(), VOCAB_LEN, draft_len, 256, Some(constraint));
+        let rounds = Rounds::new(&options.plan(&context).unwrap(), VOCAB_LEN, draft_len, 256, Some(constraint));
+        (rounds, told)
+    }
+
+    /// Stops that drop what the drafter is unsure of.
+    fn prune() -> EarlyStop {
+        let mut record = ConfidenceRecord::default();
+        (0..100).for_each(|_| record.observe(&[0.99, 0.05], 2, 1));
+        let cost = |_| TokenCost { draft: 0.01, row: 0.3 };
+        record.stop_and_prune(0.5, 1.0, cost, |rows| 1.0 + 0.3 * (rows - 1) as f64)
+    }
+
+    /// Tokens of 30 rounds with what the constraint was told, and drafted and checked tokens.
+    fn rounds(draft_len: usize, stop: &EarlyStop) -> (Vec<TokenId>, Vec<TokenId>, usize, usize) {
+        let (mut rounds, told) = rounds_of(draft_len);
         let (mut target, mut drafter) = (model(0), ModelDrafter::new(model(3), VOCAB_LEN));
         let mut history = History::new(VOCAB_LEN, 300);
         history.extend(&[1]);
@@ -273,20 +299,65 @@ mod tests {
 
     #[test]
     fn a_pruned_draft_changes_neither_text_nor_constraint() {
-        let mut record = ConfidenceRecord::default();
-        (0..100).for_each(|_| record.observe(&[0.99, 0.05], 2, 1));
-        let prune = record.stop_and_prune(
-            0.5,
-            1.0,
-            |_| TokenCost { draft: 0.01, row: 0.3 },
-            |rows| 1.0 + 0.3 * (rows - 1) as f64,
-        );
         let (plain, ..) = rounds(0, &EarlyStop::NEVER);
-        for (stop, pruned) in [(EarlyStop::NEVER, false), (prune, true)] {
+        for (stop, pruned) in [(EarlyStop::NEVER, false), (prune(), true)] {
             let (text, told, drafted, checked) = rounds(6, &stop);
             assert_eq!(text[..plain.len()], plain[..]);
             assert_eq!(told, text, "the constraint was told of every token that stays, and of no other");
             assert_eq!(checked < drafted, pruned, "{checked} of {drafted}");
+        }
+    }
+
+    /// A model that fails at its `fails_at`th pass.
+    struct Failing(ScriptedModel, usize);
+
+    impl Model for Failing {
+        fn vocab_len(&self) -> usize {
+            self.0.vocab_len()
+        }
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn context_len_max(&self) -> usize {
+            self.0.context_len_max()
+        }
+        fn cache_bytes(&self) -> usize {
+            0
+        }
+        fn score(&mut self, tokens: &[TokenId]) -> Result<crate::Logits<'_>> {
+            if self.0.passes().len() == self.1 {
+                return Err(crate::Error::Cancelled);
+            }
+            self.0.score(tokens)
+        }
+        fn prefill(&mut self, tokens: &[TokenId]) -> Result<crate::Logits<'_>> {
+            self.score(tokens)
+        }
+        fn truncate(&mut self, len: usize) -> Result<()> {
+            self.0.truncate(len)
+        }
+        fn interrupt(&self) -> Arc<dyn crate::Interrupt> {
+            self.0.interrupt()
+        }
+    }
+
+    #[test]
+    fn a_failing_round_leaves_history_and_constraint_as_before_it() {
+        for (target_fails, drafter_fails) in [(4, usize::MAX), (usize::MAX, 4), (usize::MAX, 9), (0, 0)] {
+            let (mut rounds, told) = rounds_of(6);
+            let mut target = Failing(model(0), target_fails);
+            let mut drafter = ModelDrafter::new(Failing(model(3), drafter_fails), VOCAB_LEN);
+            let mut history = History::new(VOCAB_LEN, 300);
+            history.extend(&[1]);
+            let mut last = history.tokens().to_vec();
+            let failed = (0..30).any(|_| {
+                last = history.tokens().to_vec();
+                let mut pair = Pair { target: &mut target, drafter: Some(&mut drafter), history: &mut history };
+                rounds.run(&mut pair, 6, &prune()).is_err()
+            });
+            assert!(failed);
+            assert_eq!(history.tokens(), last);
+            assert_eq!(*told.lock().unwrap(), last[1..]);
         }
     }
 }

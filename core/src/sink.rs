@@ -21,6 +21,8 @@ pub struct ProposalSink<'a> {
     position: usize,
     /// Estimated chance that everything drafted so far is accepted.
     reach: f64,
+    /// Tokens that were certain, which no estimate is about.
+    certain: usize,
 }
 
 impl Verifier {
@@ -36,7 +38,17 @@ impl Verifier {
         proposal.clear();
         let position = history.len();
         let len_max = len_max.min(proposal.len_max());
-        ProposalSink { verifier: self, proposal, history, constraint, len_max, stop: *stop, position, reach: 1.0 }
+        ProposalSink {
+            verifier: self,
+            proposal,
+            history,
+            constraint,
+            len_max,
+            stop: *stop,
+            position,
+            reach: 1.0,
+            certain: 0,
+        }
     }
 }
 
@@ -117,13 +129,14 @@ impl DraftSink for ProposalSink<'_> {
         }
         self.step(token)?;
         self.proposal.push_certain(token, 1.0);
+        self.certain += 1;
         Ok(true)
     }
 
     fn wants_more(&self) -> bool {
         let len = self.proposal.len();
         let ended = self.proposal.tokens().last().is_some_and(|last| self.verifier.stop_tokens.contains(last));
-        len < self.len_max && !ended && self.stop.goes_on(len, self.reach)
+        len < self.len_max && !ended && self.stop.goes_on(len - self.certain, self.reach)
     }
 }
 

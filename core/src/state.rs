@@ -39,11 +39,13 @@ impl State {
     }
 
     /// Where the next proposal would come from.
-    pub(crate) fn draft_source(&mut self) -> DraftSource {
-        match &mut self.drafter {
-            Some(drafter) => drafter.source(self.history.tokens()),
-            None => DraftSource::Nothing,
-        }
+    pub(crate) fn draft_source(&mut self, forced: &[TokenId]) -> DraftSource {
+        let Some(drafter) = &mut self.drafter else { return DraftSource::Nothing };
+        let confirmed = self.history.len();
+        self.history.extend(forced);
+        let source = drafter.source(self.history.tokens());
+        self.history.truncate(confirmed);
+        source
     }
 
     /// Bytes of both caches when full.

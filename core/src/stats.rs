@@ -45,11 +45,13 @@ pub struct Account {
     pub decode_tokens_per_s: f64,
     /// Rounds, each with one pass of the target.
     pub rounds: usize,
-    /// Tokens drafted.
+    /// Tokens drafted, those that the target was not asked about included.
+    pub drafted: usize,
+    /// Drafted tokens that the target was asked about.
     pub proposed: usize,
-    /// Drafted tokens that were accepted.
+    /// Of these, accepted.
     pub accepted: usize,
-    /// `accepted / proposed`; 0 if nothing was drafted.
+    /// `accepted / proposed`; 0 if nothing was proposed.
     pub acceptance_rate: f64,
     /// Per draft position, up to the longest draft.
     pub positions: Vec<PositionCount>,
@@ -74,7 +76,7 @@ pub struct Account {
 /// What became of the tokens at one place of the draft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionCount {
-    /// Tokens drafted there.
+    /// Drafted tokens there that the target was asked about.
     pub proposed: usize,
     /// Of these, accepted.
     pub accepted: usize,
@@ -118,6 +120,8 @@ pub struct RoundRecord {
     /// Draft length that was chosen; the drafter may have offered less.
     pub draft_len: usize,
     /// Tokens drafted.
+    pub drafted: usize,
+    /// Of these, the first ones, which the target was asked about.
     pub proposed: usize,
     /// Drafted tokens accepted.
     pub accepted: usize,
@@ -144,6 +148,7 @@ pub struct Recorder {
     rounds: usize,
     confirmed: usize,
     emitted: usize,
+    drafted: usize,
     /// When the first and the last round with tokens ended, and the tokens of the first.
     first: Option<(Duration, usize)>,
     last: Duration,
@@ -167,6 +172,7 @@ impl Recorder {
             rounds: 0,
             confirmed: 0,
             emitted: 0,
+            drafted: 0,
             first: None,
             last: Duration::ZERO,
             latencies: Latencies::new(tokens_max),
@@ -199,7 +205,8 @@ impl Recorder {
             count.proposed += 1;
             count.accepted += usize::from(position < round.accepted);
         }
-        if round.proposed == 0 {
+        self.drafted += round.drafted;
+        if round.drafted == 0 {
             self.passthrough_rounds += 1;
             // That a text ends is no reason worth telling where there is another.
             if self.passthrough.is_none() || round.passthrough != Some(Passthrough::OneTokenLeft) {
@@ -238,6 +245,7 @@ impl Recorder {
                 self.last.saturating_sub(first_at).as_secs_f64(),
             ),
             rounds: self.rounds,
+            drafted: self.drafted,
             proposed,
             accepted,
             acceptance_rate: ratio(accepted as f64, proposed as f64),
@@ -292,6 +300,7 @@ mod tests {
         recorder.prefill(8, ms(10));
         let round = |draft_len, proposed, accepted, emitted| RoundRecord {
             draft_len,
+            drafted: draft_len,
             proposed,
             accepted,
             emitted,
@@ -306,7 +315,8 @@ mod tests {
         recorder.round(&plain, ms(92));
         let account = recorder.account(StopReason::MaxTokens, ms(95));
 
-        assert_eq!((account.tokens, account.rounds, account.proposed, account.accepted), (8, 3, 7, 5));
+        assert_eq!((account.tokens, account.rounds, account.drafted), (8, 3, 8));
+        assert_eq!((account.proposed, account.accepted), (7, 5));
         assert_eq!((account.ttft_ms, account.prefill_tokens_per_s), (60.0, 400.0));
         assert_eq!(account.decode_tokens_per_s, 5.0 / 0.032);
         // Four tokens of 5 ms and one of 12 ms.
@@ -317,6 +327,9 @@ mod tests {
         assert_eq!(positions, [(2, 2), (2, 2), (2, 1), (1, 0)]);
         assert_eq!(account.draft_lens, [1, 0, 0, 0, 2]);
         assert_eq!((account.passthrough_rounds, account.passthrough), (1, None));
+        // A draft that was pruned whole is one all the same.
+        recorder.round(&round(2, 0, 0, 1), ms(93));
+        assert_eq!(recorder.account(StopReason::MaxTokens, ms(95)).passthrough_rounds, 1);
         let time = account.time;
         assert_eq!((time.draft_ms, time.score_ms, time.accept_ms, time.other_ms), (14.0, 30.0, 3.0, 8.0));
         assert_eq!(time.prefill_ms + time.draft_ms + time.score_ms + time.accept_ms + time.other_ms, time.total_ms);

@@ -16,8 +16,8 @@ use std::{
 };
 
 use drafthorse::{
-    BareSession, ContextPolicy, DraftLength, Drafting, Engine, EngineOptions, GenerationOptions, Interrupt, Logits,
-    Model, ModelDrafter, ModelOptions, OnnxModel, Result, Session, TokenId, acceptance_for, speedup,
+    BareSession, ContextPolicy, DRAFT_LEN_MAX, DraftLength, Drafting, Engine, EngineOptions, GenerationOptions,
+    Interrupt, Logits, Model, ModelDrafter, ModelOptions, OnnxModel, Result, Session, TokenId, acceptance_for, speedup,
 };
 use drafthorse_graph::{DecoderConfig, GraphOptions, Layout, Precision, Weights, fixtures::RandomPair, random::Extras};
 use drafthorse_tests::{Answer, answer, demo_pack, open, random_pack, session};
@@ -195,7 +195,7 @@ fn predicted((name, folder): (&str, &Path), tokens: usize) {
 fn against_plain((name, folder): (&str, &Path), tokens: usize) {
     let engine = open(folder);
     let (alone, pair) = (session(&engine, Drafting::None), session(&engine, Drafting::Model));
-    let options = greedy(tokens, DraftLength::Adaptive(8));
+    let options = greedy(tokens, DraftLength::Adaptive(DRAFT_LEN_MAX));
     let mut ratios = Vec::new();
     let mut last = None;
     for _ in 0..=RUNS {
@@ -272,7 +272,7 @@ fn fill_and_report(folder: &Path) {
     let session = session(&engine, Drafting::Auto);
     let report = engine.report();
     let prompt: Vec<TokenId> = (0..report.context_len as TokenId - 64).map(|i| 40 + i % 100).collect();
-    answer(&session, &prompt, &greedy(64, DraftLength::Adaptive(8))).expect("a generation");
+    answer(&session, &prompt, &greedy(64, DraftLength::Adaptive(DRAFT_LEN_MAX))).expect("a generation");
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let Some(resident) = drafthorse::resident_bytes() else { return println!("not told by this system") };
     let (weights, cache) = (report.weight_bytes, report.cache_bytes);

@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
-use drafthorse::{DraftLength, Drafting, GenerationOptions, TokenId};
+use drafthorse::{
+    CostProfile, DRAFT_LEN_MAX, DraftLength, Drafting, Engine, EngineOptions, GenerationOptions, TokenId,
+};
 use drafthorse_graph::{
     ExternalData, GraphOptions, Precision,
     fixtures::{LAYOUTS, PRECISIONS, RandomPair},
     rewrite,
 };
-use drafthorse_tests::{answer, margin, open, random_pack, session};
+use drafthorse_tests::{answer, margin, random_pack, session};
 
 /// Tokens per answer.
 const LEN: usize = 48;
@@ -36,6 +38,17 @@ struct Rate {
     answers: usize,
     equal: usize,
     accepted: usize,
+    /// Tokens of adaptive drafts that the target was asked about.
+    adaptive: usize,
+}
+
+/// Opens `folder` with costs at which drafting pays, whatever this machine is.
+fn open(folder: &Path) -> Engine {
+    let costs = CostProfile::new(vec![(1, 1.0), (2, 1.3), (16, 5.5)], Some(0.01));
+    let one = Some(1);
+    let options =
+        EngineOptions { target_threads: one, drafter_threads: one, costs: Some(costs), ..EngineOptions::default() };
+    Engine::open(folder, &options).expect("a pack that opens")
 }
 
 #[test]
@@ -65,6 +78,7 @@ fn compare_pack(folder: &Path, layout: &str, precision: &str) {
     let mut rate = Rate::default();
     compare(folder, tolerance(precision), &mut rate);
     println!("{layout} {precision}: {} of {} answers equal token by token", rate.equal, rate.answers);
+    assert!(rate.adaptive > 0, "no adaptive draft was checked");
     assert!(rate.accepted > rate.answers * LEN / 4, "hardly a draft was accepted: nothing was compared");
 }
 
@@ -72,7 +86,7 @@ fn compare(folder: &Path, tolerance: f32, rate: &mut Rate) {
     let engine = open(folder);
     let alone = session(&engine, Drafting::None);
     let mut lengths: Vec<DraftLength> = (1..=16).map(DraftLength::Fixed).collect();
-    lengths.push(DraftLength::Adaptive(8));
+    lengths.extend([DraftLength::Adaptive(4), DraftLength::Adaptive(DRAFT_LEN_MAX)]);
     for prompt in prompts() {
         let options = GenerationOptions { max_tokens: Some(LEN), ..Default::default() };
         let expected = answer(&alone, &prompt, &options).unwrap();
@@ -83,6 +97,9 @@ fn compare(folder: &Path, tolerance: f32, rate: &mut Rate) {
                 let got = answer(&pair, &prompt, &options).unwrap();
                 rate.answers += 1;
                 rate.accepted += got.account.accepted;
+                if matches!(draft_length, DraftLength::Adaptive(_)) {
+                    rate.adaptive += got.account.proposed;
+                }
                 let differs = expected.tokens.iter().zip(&got.tokens).position(|(a, b)| a != b);
                 let Some(place) = differs else {
                     assert_eq!(expected.tokens.len(), got.tokens.len());

@@ -34,9 +34,13 @@ impl Folder {
 
 fn states(root: &Root, manifest: &Manifest) -> Option<Vec<String>> {
     let by = NamedBy { path: root.folder(), field: "files" };
-    let names = std::iter::once(MANIFEST_FILE).chain(manifest.files.keys().map(String::as_str));
+    // With what is recorded of each: the manifest on disk may be another by now than the one that was read.
+    let recorded = manifest.files.iter().map(|(name, file)| (name.as_str(), file.sha256.as_str()));
     let now = SystemTime::now();
-    names.map(|name| Some(format!("{name} {}", state(&root.named(name, by).ok()?, now)?))).collect()
+    std::iter::once((MANIFEST_FILE, ""))
+        .chain(recorded)
+        .map(|(name, digest)| Some(format!("{name} {digest} {}", state(&root.named(name, by).ok()?, now)?)))
+        .collect()
 }
 
 fn state(path: &Path, now: SystemTime) -> Option<String> {

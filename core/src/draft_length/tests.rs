@@ -40,15 +40,17 @@ fn run(
         while confidences.len() < choice.len && choice.stop.goes_on(confidences.len(), reach) {
             let i = confidences.len();
             let (confidence, chance) = token(random.uniform(round, Purpose::Draft, i));
-            confidences.push(confidence as f32);
+            // Greedily nobody looks where the stop does not want to know.
+            confidences.push(if choice.stop.is_active() { confidence as f32 } else { 1.0 });
             kept.push(random.uniform(round, Purpose::Accept, i) < chance);
             reach *= choice.stop.acceptance(confidence);
         }
         let drafted = confidences.len();
-        let checked = if controller.allows_pruning { choice.stop.worth(&confidences) } else { drafted };
+        let checked = if controller.allows_pruning { choice.stop.worth(0, &confidences) } else { drafted };
         let accepted = kept.iter().take(checked).take_while(|kept| **kept).count();
         controller.observe(&DraftedRound {
             checked,
+            unsure: choice.stop.is_active(),
             foreseen: accepted == checked && kept.get(checked) == Some(&true),
             ..DraftedRound::checked(DraftSource::Model, &confidences, accepted, RoundTime::default())
         });
@@ -113,12 +115,16 @@ fn hopeless_speculation_costs_at_most_three_per_cent() {
     for (c, d) in [(0.05, 0.02), (0.1, 0.1), (0.3, 0.2), (0.9, 0.5), (0.02, 0.0)] {
         for tokens in [96, 256, 2000] {
             for allows_pruning in [false, true] {
-                let profile = profile(c, d);
-                let mut controller = adaptive(&profile);
-                controller.set_mode(DraftLength::Adaptive(DRAFT_LEN_MAX), allows_pruning);
-                let run = run(&mut controller, &profile, tokens, 3, |_| (0.5, 0.0));
-                let loss = run.cost / run.tokens - 1.0;
-                assert!(loss <= 0.03, "c {c}, d {d}, {tokens} tokens, {allows_pruning}: {:.1} % lost", loss * 100.0);
+                for known in [None, Some(0.8)] {
+                    let profile = profile(c, d);
+                    let mode = DraftLength::Adaptive(DRAFT_LEN_MAX);
+                    let mut controller = DraftLengthController::new(mode, &profile, known);
+                    controller.set_mode(mode, allows_pruning);
+                    let run = run(&mut controller, &profile, tokens, 3, |_| (0.5, 0.0));
+                    let loss = run.cost / run.tokens - 1.0;
+                    let case = format!("c {c}, d {d}, {tokens} tokens, {allows_pruning}, {known:?}");
+                    assert!(loss <= 0.03, "{case}: {:.1} % lost", loss * 100.0);
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// the room for them, and half as much again for attention; wider passes are hardly faster.
 const CHUNK_LOGITS_BYTES: usize = 8 << 20;
 
-/// Most threads of a session: no processor has more, and each takes memory of its own.
+/// Most threads of a session: more have never been worth the memory that each of them takes.
 const THREADS_MAX: usize = 1024;
 
 impl OnnxModel {
