@@ -38,7 +38,7 @@ pub struct Account {
     pub decode_tokens_per_s: f64,
     /// Rounds, each with one pass of the target.
     pub rounds: u64,
-    /// Tokens drafted.
+    /// Drafted tokens that the target was asked about.
     pub proposed: u64,
     /// Drafted tokens that were accepted.
     pub accepted: u64,
@@ -82,7 +82,7 @@ pub struct Percentiles {
 /// What became of the tokens at one place of the draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct PositionCount {
-    /// Tokens drafted there.
+    /// Drafted tokens there that the target was asked about.
     pub proposed: u64,
     /// Of these, accepted.
     pub accepted: u64,

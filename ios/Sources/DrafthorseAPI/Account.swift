@@ -18,7 +18,7 @@ public struct Account: Sendable, Hashable {
     public var decodeTokensPerSecond: Double
     /// Rounds, each with one pass of the target.
     public var rounds: Int
-    /// Tokens drafted.
+    /// Drafted tokens that the target was asked about.
     public var proposed: Int
     /// Drafted tokens that were accepted.
     public var accepted: Int
@@ -131,7 +131,7 @@ public struct Percentiles: Sendable, Hashable {
 
 /// What became of the tokens at one place of the draft.
 public struct PositionCount: Sendable, Hashable {
-    /// Tokens drafted there.
+    /// Drafted tokens there that the target was asked about.
     public var proposed: Int
     /// Of these, accepted.
     public var accepted: Int

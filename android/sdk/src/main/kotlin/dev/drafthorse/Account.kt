@@ -30,7 +30,7 @@ public enum class StopReason {
  * @property prefillTokensPerSecond Prompt tokens per second of prefill; 0 without prefill.
  * @property decodeTokensPerSecond Tokens per second after the first round; 0 if there was no second.
  * @property rounds Rounds, each with one pass of the target.
- * @property proposed Tokens drafted.
+ * @property proposed Drafted tokens that the target was asked about.
  * @property accepted Drafted tokens that were accepted.
  * @property acceptanceRate [accepted] / [proposed]; 0 if nothing was drafted.
  * @property positions Per draft position, up to the longest draft.
@@ -85,7 +85,7 @@ public data class Percentiles(
 /**
  * What became of the tokens at one place of the draft.
  *
- * @property proposed Tokens drafted there.
+ * @property proposed Drafted tokens there that the target was asked about.
  * @property accepted Of these, accepted.
  */
 public data class PositionCount(val proposed: Long, val accepted: Long)
