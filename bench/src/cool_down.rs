@@ -37,8 +37,12 @@ pub(crate) fn wait(probe: &mut Probe<'_>, start_c: Option<f64>, rule: CoolDown, 
     }
     let (least, most) = (Duration::from_secs_f64(rule.pause_s), Duration::from_secs_f64(rule.pause_s_max));
     let mut still = hot.is_some();
-    while begin.elapsed() < least || still && begin.elapsed() < most {
-        std::thread::sleep(LOOK.min(least.max(Duration::from_millis(10))).max(Duration::from_millis(10)));
+    loop {
+        let left = if still { least.max(most) } else { least }.saturating_sub(begin.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        std::thread::sleep(LOOK.min(left));
         still = still && heat(&probe.sample((since.elapsed()).as_secs_f64()), start_c, rule).is_some();
     }
     let reason = match (hot, still) {
@@ -51,7 +55,20 @@ pub(crate) fn wait(probe: &mut Probe<'_>, start_c: Option<f64>, rule: CoolDown, 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::probe::HostProbe;
+
+    /// Always hot; counts how often it is asked.
+    struct Stove(AtomicUsize);
+
+    impl HostProbe for Stove {
+        fn sample_json(&self) -> String {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            r#"{"thermal_state": "serious"}"#.to_owned()
+        }
+    }
 
     #[test]
     fn heat_has_a_reason() {
@@ -79,5 +96,15 @@ mod tests {
         assert!(pause.reason.ends_with("still hot when the longest pause was over"), "{}", pause.reason);
         std::fs::write(zone.join("temp"), "45000").unwrap();
         assert_eq!(wait(&mut probe, Some(40.0), rule, Instant::now()), None);
+    }
+
+    #[test]
+    fn waiting_is_sleeping_and_not_looking() {
+        let root = tempfile::tempdir().unwrap();
+        let stove = Stove(AtomicUsize::new(0));
+        let rule = CoolDown { pause_s_max: 0.2, ..CoolDown::default() };
+        let pause = wait(&mut Probe::new(root.path(), Some(&stove)), None, rule, Instant::now()).unwrap();
+        assert!(pause.s >= 0.2);
+        assert_eq!(stove.0.into_inner(), 2, "one look before the pause, and one after");
     }
 }
