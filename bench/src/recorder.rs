@@ -39,6 +39,12 @@ impl<'a> Recorder<'a> {
         self.since.elapsed().as_secs_f64()
     }
 
+    /// A look at the sensors now.
+    pub(crate) fn look(&mut self) -> Sample {
+        let at_s = self.at_s();
+        self.probe.sample(at_s)
+    }
+
     /// Generates as the harness does. For measuring what that costs.
     ///
     /// # Errors
@@ -56,8 +62,8 @@ impl<'a> Recorder<'a> {
         options: &GenerationOptions,
         place: &Place<'_>,
     ) -> Result<Taken> {
-        let at_s = self.at_s();
-        let before = self.probe.sample(at_s);
+        let before = self.look();
+        let at_s = before.at_s;
         let (mut generation, text) = generation::measure(session, prompt, options, at_s, place)?;
         let after = self.probe.energy_now_j();
         generation.energy_j = after.zip(before.energy_j).map(|(after, before)| after - before);

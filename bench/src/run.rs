@@ -45,10 +45,11 @@ pub fn run(plan: Plan, host: Option<&dyn HostProbe>, on_progress: OnProgress<'_>
     let mut recorder = Recorder::new(host);
     let mut machine = Machine::read(Path::new("/"), plan.host.as_ref(), plan.device_label.clone());
     machine.sensors = recorder.probe.describe();
+    let start_c = recorder.look().temperature_c;
     let pack = load::describe(&plan)?;
     let providers: Vec<Option<&ProviderPair>> =
         if plan.providers.is_empty() { vec![None] } else { plan.providers.iter().map(Some).collect() };
-    let mut lab = Lab { plan: &plan, prompts: &prompts, recorder, on_progress, notes: Vec::new() };
+    let mut lab = Lab { plan: &plan, prompts: &prompts, recorder, start_c, on_progress, notes: Vec::new() };
     let share = plan.budget_s / providers.len() as f64;
     let mut subjects = Vec::new();
     for provider in providers {
@@ -94,6 +95,8 @@ struct Lab<'a> {
     plan: &'a Plan,
     prompts: &'a [PromptSpec],
     recorder: Recorder<'a>,
+    /// Temperature before anything was opened, if it is known.
+    start_c: Option<f64>,
     on_progress: OnProgress<'a>,
     notes: Vec<String>,
 }
@@ -104,6 +107,8 @@ struct Records {
     generations: Vec<Generation>,
     samples: Vec<Sample>,
     pauses: Vec<Pause>,
+    /// Of the last prompt that did not fit.
+    context_full: Option<Error>,
 }
 
 impl Lab<'_> {
@@ -118,7 +123,7 @@ impl Lab<'_> {
         })?;
         let modes = self.modes(&engine);
         let records = self.records(&engine, &modes, begin, budget_s)?;
-        let Records { mut generations, samples, pauses } = records;
+        let Records { mut generations, samples, pauses, .. } = records;
         case::mark_outliers(&mut generations);
         let context = Context { parameter_ratio: pack.parameter_ratio.value().copied(), seed: self.plan.seed };
         let cases = case::cases(&generations, context);
@@ -181,7 +186,6 @@ impl Lab<'_> {
             self.plan.decodings.iter().flat_map(|&decoding| modes.iter().map(move |&mode| (decoding, mode))).collect();
         let blocks = self.plan.repetitions * self.prompts.len();
         let mut records = Records::default();
-        let start_c = self.sample().temperature_c;
         self.unmeasured(&sessions)?;
         for block in 0..blocks {
             if block > 0 && begin.elapsed().as_secs_f64() > budget_s {
@@ -192,7 +196,7 @@ impl Lab<'_> {
             }
             let (repetition, prompt) = (block / self.prompts.len(), block % self.prompts.len());
             let since = self.recorder.since();
-            records.pauses.extend(cool_down::wait(&mut self.recorder.probe, start_c, self.plan.cool_down, since));
+            records.pauses.extend(cool_down::wait(&mut self.recorder.probe, self.start_c, self.plan.cool_down, since));
             self.tell(
                 &format!("repetition {} of {}, {}", repetition + 1, self.plan.repetitions, self.prompts[prompt].task),
                 block * turns.len(),
@@ -204,8 +208,11 @@ impl Lab<'_> {
             // A, B, C, then C, B, A: what grows slower or faster over time favours neither end.
             turns.reverse();
         }
-        records.samples.push(self.sample());
-        Ok(records)
+        records.samples.push(self.recorder.look());
+        match records.context_full.take() {
+            Some(error) if records.generations.is_empty() => Err(error),
+            _ => Ok(records),
+        }
     }
 
     /// One short answer of every session, so that none of them meets the first prompt with untouched buffers.
@@ -242,19 +249,26 @@ impl Lab<'_> {
             let place = Place { prompt, turn, task: &spec.task, repetition, decoding, mode };
             let mut take = |prompt: Prompt<'_>| self.recorder.take(session, prompt, &options, &place);
             let taken = match &spec.text {
-                Some(text) => take(Prompt::Text(text))?,
+                Some(text) => take(Prompt::Text(text)),
                 None => {
                     messages.push(Message::new("user", spec.turns[turn].clone()));
                     match take(Prompt::Messages { messages: &messages, tools: &[] }) {
                         // A folder without a chat template takes the turns as plain text.
                         Err(Error::Runtime(drafthorse::Error::ChatTemplate { .. })) => {
-                            take(Prompt::Text(&plain_text(&messages)))?
+                            take(Prompt::Text(&plain_text(&messages)))
                         }
-                        // The conversation has outgrown the context: what was measured so far stands.
-                        Err(Error::Runtime(drafthorse::Error::ContextFull { .. })) if turn > 0 => break,
-                        other => other?,
+                        other => other,
                     }
                 }
+            };
+            let taken = match taken {
+                // What was measured so far stands.
+                Err(error @ Error::Runtime(drafthorse::Error::ContextFull { .. })) => {
+                    records.context_full = Some(error);
+                    self.note_left_out(&place);
+                    break;
+                }
+                other => other?,
             };
             records.samples.push(taken.before);
             records.generations.push(taken.generation);
@@ -263,9 +277,13 @@ impl Lab<'_> {
         Ok(())
     }
 
-    fn sample(&mut self) -> Sample {
-        let at_s = self.recorder.at_s();
-        self.recorder.probe.sample(at_s)
+    /// Says once what does not fit, however many modes and repetitions met it.
+    fn note_left_out(&mut self, place: &Place<'_>) {
+        let turn = if place.turn == 0 { String::new() } else { format!("turn {} of ", place.turn + 1) };
+        let note = format!("{turn}prompt {} ({}) does not fit the context, left out", place.prompt + 1, place.task);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     fn options(&self, decoding: Decoding, mode: Mode, number: u64) -> GenerationOptions {

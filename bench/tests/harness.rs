@@ -65,6 +65,16 @@ fn a_plan_becomes_a_report_that_the_schema_takes() {
         !page.contains("<script") && !page.contains("http://") && !page.contains("https://"),
         "the page needs a network"
     );
+    for plot in [
+        "Speed by task",
+        "Time between tokens",
+        "Acceptance by draft position",
+        "What a target pass costs",
+        "Speed that these costs promise",
+        "Speed over time",
+    ] {
+        assert!(page.contains(&format!("<figcaption>{plot}")), "no plot: {plot}");
+    }
     // Reports travel: nobody's folders are in them.
     assert!(!value.to_string().contains(env!("CARGO_MANIFEST_DIR")));
 }
@@ -132,6 +142,35 @@ fn a_run_can_be_ended_and_a_bad_plan_is_named() {
     assert!(bad.contains("speed"), "{bad}");
     let missing = run_json(r#"{"pack": "no/such/folder"}"#, None, &mut |_, _, _| true);
     assert!(missing.is_err());
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_left_out_and_the_rest_measured() {
+    let long = "Once upon a time. ".repeat(400);
+    let mut plan = plan();
+    plan["modes"] = json!(["plain", "drafter"]);
+    plan["prompts"] = json!([
+        {"task": "story", "text": long},
+        {"task": "talk", "turns": [long]},
+        {"task": "talk", "turns": ["Hello, how are you?", long]},
+    ]);
+    let report: Report = serde_json::from_value(run(&plan)).unwrap();
+    let generations = &report.subjects[0].generations;
+    assert_eq!(generations.len(), 2 * 2 * 2);
+    assert!(generations.iter().all(|generation| (generation.prompt, generation.turn) == (2, 0)));
+    let left_out: Vec<&str> =
+        report.notes.iter().map(String::as_str).filter(|note| note.ends_with("left out")).collect();
+    assert_eq!(
+        left_out,
+        [
+            "prompt 1 (story) does not fit the context, left out",
+            "prompt 2 (talk) does not fit the context, left out",
+            "turn 2 of prompt 3 (talk) does not fit the context, left out",
+        ]
+    );
+    plan["prompts"] = json!([{"task": "story", "text": long}]);
+    let error = run_json(&plan.to_string(), None, &mut |_, _, _| true).unwrap_err().to_string();
+    assert!(error.contains("context"), "{error}");
 }
 
 #[test]
