@@ -96,32 +96,39 @@ fn measure(arguments: &Measure, json: bool) -> Result<ExitCode> {
     show(&outcome?, &arguments.outputs, json, true)
 }
 
-/// Prints the report, and writes it where it was asked for; `by_default` also where nothing was asked for.
+/// Prints the report, and writes it where it was asked for; `by_default` also where nothing was asked for. The document comes
+/// first: whatever fails after it, the run is not lost.
 fn show(report: &Report, outputs: &Outputs, json: bool, by_default: bool) -> Result<ExitCode> {
     let outputs = if by_default && !json && outputs.is_empty() { default_outputs(report) } else { outputs.clone() };
-    let mut files: Vec<(&PathBuf, String)> = Vec::new();
-    files.extend(outputs.output.as_ref().map(|path| (path, report.to_json())));
-    files.extend(outputs.html.as_ref().map(|path| (path, html(report))));
-    if let Some(path) = &outputs.plot {
-        let plot = speed_plot(report).ok_or_else(|| Failure::usage("nothing was compared with plain decoding"))?;
-        files.push((path, plot));
+    if let Some(path) = &outputs.output {
+        report.write(path)?;
     }
-    for (path, text) in &files {
-        write_whole(path, text.as_bytes())?;
+    if json {
+        writeln!(std::io::stdout().lock(), "{}", report.to_json())?;
+    } else {
+        write!(anstream::stdout().lock(), "{}", table(report))?;
+    }
+    let written = |path: &Path| -> Result<()> {
+        if !json {
+            writeln!(anstream::stderr().lock(), "{FAINT}written: {}{FAINT:#}", path.display())?;
+        }
+        Ok(())
+    };
+    outputs.output.as_deref().map_or(Ok(()), written)?;
+    if let Some(path) = &outputs.html {
+        write_whole(path, html(report).as_bytes())?;
+        written(path)?;
     }
     if let Some(folder) = &outputs.parquet {
         let mut rows = ParquetFolder::create(folder)?;
         rows.add(report)?;
         rows.finish()?;
-        files.push((folder, String::new()));
+        written(folder)?;
     }
-    if json {
-        writeln!(std::io::stdout().lock(), "{}", report.to_json())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    write!(anstream::stdout().lock(), "{}", table(report))?;
-    for (path, _) in files {
-        writeln!(anstream::stderr().lock(), "{FAINT}written: {}{FAINT:#}", path.display())?;
+    if let Some(path) = &outputs.plot {
+        let plot = speed_plot(report).ok_or_else(|| Failure::usage("nothing was compared with plain decoding"))?;
+        write_whole(path, plot.as_bytes())?;
+        written(path)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -48,6 +48,21 @@ fn limits_decide_about_the_exit_code() {
 }
 
 #[test]
+fn a_run_without_a_plot_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let [report, page, plot] = ["report.json", "page.html", "plot.svg"].map(|name| folder.path().join(name));
+    let pack = demo_pack();
+    let flags = ["--modes", "plain", "--decoding", "greedy", "--prompts-max", "1", "--repetitions", "1", "-n", "4"];
+    let outputs = ["-o", text(&report), "--html", text(&page), "--plot", text(&plot)];
+    let output = drafthorse(&[&["bench", text(&pack), "--threads", "1"], &flags[..], &outputs[..]].concat(), "", &[]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("nothing was compared with plain decoding"), "{error}");
+    assert!(!plot.exists() && page.exists() && String::from_utf8_lossy(&output.stdout).contains("Drafthorse demo"));
+    let kept: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!(kept["subjects"][0]["generations"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn bad_reports_are_named_and_the_good_ones_merged() {
     let folder = tempfile::tempdir().unwrap();
     let report = report();
