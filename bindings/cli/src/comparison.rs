@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use drafthorse::{Account, TokenId};
+use drafthorse_bench::statistics::median;
 
 use crate::failure::Result;
 use crate::style::{BAD, FAINT, GOOD, STRONG};
@@ -42,9 +43,9 @@ impl Comparison {
     fn speeds(&self) -> (f64, f64, f64) {
         let rate = |run: &Run| run.account.decode_tokens_per_s;
         (
-            median(self.runs.iter().map(|(alone, _)| rate(alone))),
-            median(self.runs.iter().map(|(_, pair)| rate(pair))),
-            median(self.runs.iter().map(|(alone, pair)| rate(pair) / rate(alone))),
+            median(self.runs.iter().map(|(alone, _)| rate(alone)).collect()),
+            median(self.runs.iter().map(|(_, pair)| rate(pair)).collect()),
+            median(self.runs.iter().map(|(alone, pair)| rate(pair) / rate(alone)).collect()),
         )
     }
 
@@ -126,17 +127,6 @@ pub(crate) fn margin(logits: &[f32]) -> f32 {
     first - second
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,11 +142,5 @@ mod tests {
     fn margin_is_between_the_two_best() {
         assert_eq!(margin(&[1.0, 4.0, 3.5]), 0.5);
         assert_eq!(margin(&[4.0, 4.0]), 0.0);
-    }
-
-    #[test]
-    fn median_of_even_and_odd() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0].into_iter()), 2.5);
     }
 }
