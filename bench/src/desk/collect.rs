@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -19,7 +20,7 @@ const DEPTH_MAX: usize = 16;
 /// What was found in a folder of reports: `files` is `merged` and what was set aside.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Collected {
-    /// JSON files that were looked at.
+    /// JSON files, and whatever else could hold reports and could not be looked into.
     pub files: usize,
     /// Reports that were merged.
     pub merged: usize,
@@ -29,10 +30,10 @@ pub struct Collected {
     pub groups: Vec<Group>,
 }
 
-/// A file that was not merged.
+/// A file that was not merged, or a folder that was not looked into.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetAside {
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
     /// Why.
     pub reason: String,
@@ -102,10 +103,15 @@ struct Entry {
 /// Reads every `.json` file under `folder`, calls `on_report` for each good report, and groups them.
 ///
 /// # Errors
-/// `Io` if the folder cannot be listed, and those of `on_report`. A file that is no report is no error.
+/// `Io` if `folder` cannot be listed, and those of `on_report`. A file that is no report is no error, nor is a folder
+/// within `folder` that cannot be listed.
 pub fn collect(folder: &Path, on_report: &mut dyn FnMut(&Report) -> Result<()>) -> Result<Collected> {
-    let files = json_files(folder, 0)?;
-    let mut collected = Collected { files: files.len(), ..Collected::default() };
+    let mut found = Found::default();
+    found.look_into(folder, 0).map_err(Error::io(folder))?;
+    // By name, so that of two equal reports it is always the same one that counts.
+    found.files.sort();
+    let Found { files, set_aside } = found;
+    let mut collected = Collected { files: files.len() + set_aside.len(), set_aside, ..Collected::default() };
     let mut seen: HashMap<String, ([u8; 32], PathBuf)> = HashMap::new();
     let mut groups = Groups::default();
     for path in files {
@@ -145,21 +151,38 @@ fn is_new(seen: &mut HashMap<String, ([u8; 32], PathBuf)>, path: &Path, report: 
     }
 }
 
-/// By name, so that of two equal reports it is always the same one that counts. Links are not followed.
-fn json_files(folder: &Path, depth: usize) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    for entry in entries {
-        let entry = entry.map_err(Error::io(folder))?;
-        let (path, kind) = (entry.path(), entry.file_type().map_err(Error::io(folder))?);
-        if kind.is_dir() && depth < DEPTH_MAX {
-            files.extend(json_files(&path, depth + 1)?);
-        } else if kind.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
-            files.push(path);
+/// What lies in a folder.
+#[derive(Default)]
+struct Found {
+    files: Vec<PathBuf>,
+    set_aside: Vec<SetAside>,
+}
+
+impl Found {
+    /// Adds what lies in `folder`, at any depth. Links are not followed.
+    fn look_into(&mut self, folder: &Path, depth: usize) -> io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let (path, kind) = (entry.path(), entry.file_type()?);
+            let is_json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+            if kind.is_dir() && depth == DEPTH_MAX {
+                self.set_aside(path, format!("more than {DEPTH_MAX} folders deep"));
+            } else if kind.is_dir() {
+                if let Err(error) = self.look_into(&path, depth + 1) {
+                    self.set_aside(path, error.to_string());
+                }
+            } else if kind.is_file() && is_json {
+                self.files.push(path);
+            } else if is_json || kind.is_symlink() && path.is_dir() {
+                self.set_aside(path, "a link or a device, which is not followed".into());
+            }
         }
+        Ok(())
     }
-    files.sort();
-    Ok(files)
+
+    fn set_aside(&mut self, path: PathBuf, reason: String) {
+        self.set_aside.push(SetAside { path, reason });
+    }
 }
 
 /// Groups under construction.
@@ -347,6 +370,38 @@ mod tests {
         assert!(reason("binary.json").contains("no JSON"));
         let table = collected_table(&collected);
         assert!(collected.set_aside.iter().all(|one| table.contains(&one.reason)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_looked_into_is_named() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        write(root, "0.json", |_| ());
+        symlink(root.join("0.json"), root.join("link.json")).unwrap();
+        symlink(root, root.join("circle")).unwrap();
+        symlink(root.join("nowhere"), root.join("readme.txt")).unwrap();
+        let deep = root.join("d/".repeat(DEPTH_MAX + 1));
+        std::fs::create_dir_all(&deep).unwrap();
+        write(&deep, "1.json", |_| ());
+        let locked = root.join("locked");
+        std::fs::create_dir(&locked).unwrap();
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+        // An administrator may read it all the same.
+        let is_locked = std::fs::read_dir(&locked).is_err();
+
+        let collected = collect(root, &mut |_| Ok(())).unwrap();
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let mut names: Vec<String> =
+            collected.set_aside.iter().map(|one| one.path.strip_prefix(root).unwrap().display().to_string()).collect();
+        names.sort();
+        let depth = "d/".repeat(DEPTH_MAX) + "d";
+        let mut expected = vec!["circle", depth.as_str(), "link.json"];
+        expected.extend(is_locked.then_some("locked"));
+        assert_eq!(names, expected);
+        assert_eq!((collected.files, collected.merged), (1 + expected.len(), 1));
+        assert!(collected_table(&collected).contains("more than 16 folders deep"));
     }
 
     #[test]
