@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{kilobytes, numbered};
+use crate::machine::numbered;
+use crate::memory;
 use crate::reading::Reading;
 
 /// One look at the sensors; what the system does not tell is left out, with the reason in `Machine::sensors`.
@@ -79,6 +80,9 @@ pub struct HostSample {
     pub absent: BTreeMap<String, String>,
 }
 
+/// Microamperes into the battery, which the kernel counts (`current_now` in its `sysfs-class-power`), as milliamperes out.
+const MA_OUT: f64 = -1e-3;
+
 /// Reads the sensors.
 pub(crate) struct Probe<'a> {
     root: PathBuf,
@@ -95,7 +99,7 @@ struct CpuTimes {
 }
 
 impl<'a> Probe<'a> {
-    /// Over the files under `root`, which is `/` but in tests.
+    /// Over the files under `root`, which is `/` but in tests; this process's memory is its own in tests too.
     pub(crate) fn new(root: &Path, host: Option<&'a dyn HostProbe>) -> Self {
         Self { root: root.to_owned(), host, cpu_times: None }
     }
@@ -120,7 +124,7 @@ impl<'a> Probe<'a> {
         add("thermal_state", told.thermal_state.clone(), only_apps("a notion of Android and iOS"));
         add("thermal_headroom", number(told.thermal_headroom), only_apps("a notion of Android"));
         add("battery_percent", number(told.battery_percent), text(self.battery("capacity", 1.0)));
-        add("battery_ma", number(told.battery_ma), text(self.battery("current_now", 1e-3)));
+        add("battery_ma", number(told.battery_ma), text(self.battery("current_now", MA_OUT)));
         add("energy_j", number(told.energy_j), text(self.energy_j()));
         let times = if self.cpu_times().is_some() {
             Reading::present("0".to_owned(), "/proc/stat less /proc/self/stat")
@@ -128,7 +132,7 @@ impl<'a> Probe<'a> {
             Reading::absent("no readable /proc/stat")
         };
         add("other_cpu_share", None, times);
-        add("resident_bytes", told.resident_bytes.map(|bytes| bytes.to_string()), text(self.resident_bytes()));
+        add("resident_bytes", told.resident_bytes.map(|bytes| bytes.to_string()), text(memory::resident_bytes()));
         sensors
     }
 
@@ -144,10 +148,10 @@ impl<'a> Probe<'a> {
             thermal_state: told.thermal_state,
             thermal_headroom: told.thermal_headroom,
             battery_percent: told.battery_percent.or_else(|| own(self.battery("capacity", 1.0))),
-            battery_ma: told.battery_ma.or_else(|| own(self.battery("current_now", 1e-3))),
+            battery_ma: told.battery_ma.or_else(|| own(self.battery("current_now", MA_OUT))),
             energy_j: told.energy_j.or_else(|| self.own_energy_j()),
             other_cpu_share: self.other_cpu_share(),
-            resident_bytes: told.resident_bytes.or_else(|| self.resident_bytes().value().copied()),
+            resident_bytes: told.resident_bytes.or_else(|| memory::resident_bytes().value().copied()),
         }
     }
 
@@ -250,13 +254,6 @@ impl<'a> Probe<'a> {
         }
     }
 
-    fn resident_bytes(&self) -> Reading<u64> {
-        match kilobytes(&self.root.join("proc/self/status"), "VmRSS") {
-            Some(bytes) => Reading::present(bytes, "/proc/self/status"),
-            None => Reading::absent("no VmRSS in /proc/self/status"),
-        }
-    }
-
     fn cpu_times(&self) -> Option<CpuTimes> {
         let stat = fs::read_to_string(self.root.join("proc/stat")).ok()?;
         let numbers: Vec<f64> =
@@ -314,7 +311,7 @@ mod tests {
         write(root, "sys/class/thermal/cooling_device0/cur_state", "2");
         write(root, "sys/class/power_supply/bat/type", "Battery\n");
         write(root, "sys/class/power_supply/bat/capacity", "81\n");
-        write(root, "sys/class/power_supply/bat/current_now", "512000\n");
+        write(root, "sys/class/power_supply/bat/current_now", "-512000\n");
         write(root, "sys/class/powercap/intel-rapl:0/energy_uj", "3000000");
         let sample = Probe::new(root, None).sample(2.0);
         assert_eq!((sample.temperature_c, sample.cpu_mhz, sample.throttle), (Some(61.5), Some(2000.0), Some(2.0)));
@@ -325,9 +322,11 @@ mod tests {
     fn nothing_to_read_is_said_with_its_reason() {
         let root = tempfile::tempdir().unwrap();
         let mut probe = Probe::new(root.path(), None);
-        assert_eq!(probe.sample(1.0), Sample { at_s: 1.0, ..Sample::default() });
-        let sensors = probe.describe();
+        let sample = probe.sample(1.0);
+        assert_eq!(sample, Sample { at_s: 1.0, resident_bytes: sample.resident_bytes, ..Sample::default() });
+        let mut sensors = probe.describe();
         assert_eq!(sensors.len(), 10);
+        sensors.remove("resident_bytes");
         assert!(sensors.values().all(|reading| reading.value().is_none() && reading.explanation().len() > 10));
     }
 
