@@ -144,3 +144,57 @@ pub(crate) fn generation_rows(report: &Report) -> impl Iterator<Item = Row> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::case::tests::run;
+    use crate::fixture::report;
+
+    /// Words of SQL and names of its functions, in the guide's query.
+    const WORDS: [&str; 20] = [
+        "with",
+        "as",
+        "select",
+        "coalesce",
+        "median",
+        "count",
+        "filter",
+        "where",
+        "from",
+        "read_parquet",
+        "is",
+        "null",
+        "and",
+        "not",
+        "group",
+        "by",
+        "all",
+        "order",
+        "quantile_disc",
+        "device",
+    ];
+
+    #[test]
+    fn the_query_in_the_guide_asks_for_columns_that_there_are() {
+        let guide = include_str!("../../../docs/guide/bench.md");
+        let query = guide.split_once("```sql\n").unwrap().1.split_once("```").unwrap().0.to_lowercase();
+        let query = query.replace("'out/cases.parquet'", "");
+        let words: Vec<&str> = query.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        let made: BTreeSet<&str> =
+            words.windows(2).filter(|pair| pair[0] == "as").map(|pair| pair[1]).chain(WORDS).collect();
+        let columns: BTreeSet<&str> = case_rows(&report(run())).next().unwrap().iter().map(|cell| cell.0).collect();
+        let is_name = |word: &&&str| word.starts_with(|c: char| c.is_alphabetic());
+        let asked: BTreeSet<&str> = words
+            .iter()
+            .filter(is_name)
+            .copied()
+            .filter(|word| !made.contains(word) || columns.contains(word))
+            .collect();
+        let unknown: Vec<&&str> = asked.difference(&columns).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(asked.contains("speedup") && asked.contains("decode_tokens_per_s"), "{asked:?}");
+    }
+}
