@@ -41,7 +41,7 @@ pub use machine::{CoreKind, HostFacts, Machine};
 pub use plan::{CoolDown, Decoding, Mode, Plan, ProviderPair};
 pub use prediction::Prediction;
 pub use probe::{HostProbe, HostSample, Sample};
-pub use prompts::{PromptSpec, built_in};
+pub use prompts::PromptSpec;
 pub use reading::Reading;
 #[doc(hidden)]
 pub use recorder::Recorder;

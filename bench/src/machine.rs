@@ -88,6 +88,13 @@ impl Machine {
             sensors: BTreeMap::new(),
         }
     }
+
+    /// What a person calls it: the lab's name, else the maker's, else the processor's, else the system's.
+    #[cfg(feature = "report")]
+    pub(crate) fn name(&self) -> String {
+        let name = self.label.as_ref().or(self.device.value()).or(self.soc.value());
+        name.cloned().unwrap_or_else(|| format!("{} {}", self.os, self.arch))
+    }
 }
 
 /// The first of `paths` under `root` that holds text, without the zero byte that device trees end theirs with.

@@ -52,8 +52,8 @@ pub(crate) fn forget_files<'a>(paths: impl Iterator<Item = &'a Path>) -> String 
         }
     }
     match refused {
-        None => "first opening in the process, after the system was advised to forget the files".to_owned(),
-        Some(reason) => format!("first opening in the process; the files may have been in memory ({reason})"),
+        None => "first opening on this provider, after the system was advised to forget the files".to_owned(),
+        Some(reason) => format!("first opening on this provider; the files may have been in memory ({reason})"),
     }
 }
 

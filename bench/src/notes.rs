@@ -1,6 +1,6 @@
 //! What a reader should know before believing a number, found in the report itself.
 
-use crate::plan::Mode;
+use crate::plan::{Decoding, Mode};
 use crate::report::{Report, Subject};
 use crate::statistics::median;
 
@@ -59,9 +59,7 @@ fn of_subject(subject: &Subject) -> Vec<String> {
         let seconds: f64 = subject.pauses.iter().map(|pause| pause.s).sum();
         notes.push(format!("waited {} times, {seconds:.0} s in all, for the device to cool", subject.pauses.len()));
     }
-    for case in
-        subject.cases.iter().filter(|case| case.task.is_none() && case.decoding == crate::plan::Decoding::Greedy)
-    {
+    for case in subject.over_all(Decoding::Greedy) {
         if let Some(share) = case.identical_share.filter(|share| *share < 1.0) {
             notes.push(format!(
                 "greedy text in mode {} was the target's own in {:.0} % of the pairs; the rest parted at near ties, or wrongly: `drafthorse demo` tells",

@@ -96,7 +96,7 @@ fn parse(line: &str, file_name: &str) -> Result<PromptSpec, String> {
 }
 
 /// What is measured where nobody says otherwise: four kinds of text, from free to repetitive.
-pub fn built_in() -> Vec<PromptSpec> {
+fn built_in() -> Vec<PromptSpec> {
     const PROMPTS: [(&str, &str); 12] = [
         ("story", "Once upon a time, a small boat lay on the shore of a blue lake."),
         (

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::case::Case;
 use crate::generation::Generation;
 use crate::machine::Machine;
-use crate::plan::Plan;
+use crate::plan::{Decoding, Plan};
 use crate::prediction::Prediction;
 use crate::probe::Sample;
 use crate::reading::Reading;
@@ -115,6 +115,13 @@ pub struct Subject {
     pub pauses: Vec<Pause>,
 }
 
+impl Subject {
+    /// Cases of `decoding` over all tasks, by mode.
+    pub(crate) fn over_all(&self, decoding: Decoding) -> impl Iterator<Item = &Case> {
+        self.cases.iter().filter(move |case| case.decoding == decoding && case.task.is_none())
+    }
+}
+
 /// Nodes of a graph on a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
@@ -131,7 +138,7 @@ pub struct NodeCount {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Load {
-    /// Milliseconds of the first opening in this process, with the files as far from memory as the system lets us put
+    /// Milliseconds of the first opening on this provider, with the files as far from memory as the system lets us put
     /// them; the source says how far.
     pub cold_ms: Reading<f64>,
     /// Bytes that the storage really delivered for it.

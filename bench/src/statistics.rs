@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// Times that everything is drawn again.
-const RESAMPLES: usize = 1000;
+pub const RESAMPLES: usize = 1000;
 
 /// Fewest pairs of measurements from which a ratio is told: below, the interval of a bootstrap is too narrow.
 pub const PAIRS_MIN: usize = 5;
@@ -87,60 +87,79 @@ impl Percentiles {
 impl Ratio {
     /// The ratio of `groups` of paired ratios; `None` without a single pair.
     pub fn of(groups: &[Vec<f64>], seed: u64) -> Option<Self> {
-        let pairs = groups.iter().map(Vec::len).sum();
-        let Figure { value, low, high } = bootstrap(groups, seed)?;
-        let told = pairs >= PAIRS_MIN && (low > 1.0 || high < 1.0);
-        Some(Self { value: told.then_some(value), low, high, pairs })
+        let groups = usable(groups);
+        Some(Self::told(resampled(&groups, seed)?, count(&groups)))
+    }
+
+    /// `figure` as a ratio from `pairs` pairs, with its value where that may be told.
+    fn told(figure: Figure, pairs: usize) -> Self {
+        let Figure { value, low, high } = figure;
+        let is_told = pairs >= PAIRS_MIN && (low > 1.0 || high < 1.0);
+        Self { value: is_told.then_some(value), low, high, pairs }
     }
 }
 
 /// What is typical of `groups`, with its interval; `None` without a single positive value.
 pub fn bootstrap(groups: &[Vec<f64>], seed: u64) -> Option<Figure> {
-    let groups: Vec<Vec<f64>> = groups.iter().map(|group| positive(group)).filter(|group| !group.is_empty()).collect();
-    let value = typical(groups.iter().map(|group| median(group.clone())))?;
+    resampled(&usable(groups), seed)
+}
+
+/// As [`bootstrap`], of groups that are [`usable`].
+fn resampled(groups: &[Vec<f64>], seed: u64) -> Option<Figure> {
+    let value = center(groups)?;
     let mut draw = Draw::new(seed);
-    let mut resampled: Vec<f64> = (0..RESAMPLES)
+    let mut values: Vec<f64> = (0..RESAMPLES)
         .filter_map(|_| {
-            typical((0..groups.len()).map(|_| {
-                let group = &groups[draw.below(groups.len())];
-                median((0..group.len()).map(|_| group[draw.below(group.len())]).collect())
-            }))
+            let picks = draw.picks(groups.len());
+            draw.center(groups, &picks)
         })
         .collect();
-    let (low, high) = middle_95(&mut resampled);
+    let (low, high) = middle_95(&mut values);
     Some(Figure { value, low, high })
 }
 
 /// The ratio of two sets of groups that were not measured in pairs, as of two runs: the typical value of `numerator` over
-/// that of `denominator`. Where both have as many groups, these are the same prompts and are drawn together.
-pub fn unpaired_ratio(numerator: &[Vec<f64>], denominator: &[Vec<f64>], seed: u64) -> Option<Ratio> {
-    let pairs = numerator.iter().map(Vec::len).sum::<usize>().min(denominator.iter().map(Vec::len).sum());
-    let value = center(numerator)? / center(denominator)?;
+/// that of `denominator`. With `same_prompts` the groups are of the same prompts in the same order, and are drawn together.
+///
+/// # Panics
+/// With `same_prompts`, if the sets are not as long as each other.
+pub fn unpaired_ratio(
+    numerator: &[Vec<f64>],
+    denominator: &[Vec<f64>],
+    same_prompts: bool,
+    seed: u64,
+) -> Option<Ratio> {
+    let (numerator, denominator) = if same_prompts {
+        assert_eq!(numerator.len(), denominator.len(), "groups of the same prompts");
+        let both = numerator.iter().zip(denominator).map(|(above, below)| (positive(above), positive(below)));
+        both.filter(|(above, below)| !above.is_empty() && !below.is_empty()).unzip()
+    } else {
+        (usable(numerator), usable(denominator))
+    };
+    let value = center(&numerator)? / center(&denominator)?;
     let mut draw = Draw::new(seed);
-    let mut resampled: Vec<f64> = (0..RESAMPLES)
+    let mut values: Vec<f64> = (0..RESAMPLES)
         .filter_map(|_| {
-            let picks: Vec<usize> = (0..numerator.len()).map(|_| draw.below(numerator.len())).collect();
-            let other: Vec<usize> = if numerator.len() == denominator.len() {
-                picks.clone()
-            } else {
-                (0..denominator.len()).map(|_| draw.below(denominator.len())).collect()
-            };
-            let mut side = |groups: &[Vec<f64>], picks: &[usize]| {
-                typical(picks.iter().filter(|&&pick| !groups[pick].is_empty()).map(|&pick| {
-                    let group = &groups[pick];
-                    median((0..group.len()).map(|_| group[draw.below(group.len())]).collect())
-                }))
-            };
-            Some(side(numerator, &picks)? / side(denominator, &other)?)
+            let above = draw.picks(numerator.len());
+            let below = if same_prompts { above.clone() } else { draw.picks(denominator.len()) };
+            Some(draw.center(&numerator, &above)? / draw.center(&denominator, &below)?)
         })
         .collect();
-    let (low, high) = middle_95(&mut resampled);
-    let told = pairs >= PAIRS_MIN && (low > 1.0 || high < 1.0);
-    Some(Ratio { value: told.then_some(value), low, high, pairs })
+    let (low, high) = middle_95(&mut values);
+    Some(Ratio::told(Figure { value, low, high }, count(&numerator).min(count(&denominator))))
+}
+
+/// The positive values of `groups`, without groups that hold none.
+fn usable(groups: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    groups.iter().map(|group| positive(group)).filter(|group| !group.is_empty()).collect()
+}
+
+fn count(groups: &[Vec<f64>]) -> usize {
+    groups.iter().map(Vec::len).sum()
 }
 
 fn center(groups: &[Vec<f64>]) -> Option<f64> {
-    typical(groups.iter().map(|group| positive(group)).filter(|group| !group.is_empty()).map(median))
+    typical(groups.iter().map(|group| median(group.clone())))
 }
 
 /// The geometric mean; `None` of nothing.
@@ -200,6 +219,19 @@ impl Draw {
     fn below(&mut self, len: usize) -> usize {
         ((u128::from(self.0.next_u64()) * len as u128) >> 64) as usize
     }
+
+    /// As many places below `len`, with replacement.
+    fn picks(&mut self, len: usize) -> Vec<usize> {
+        (0..len).map(|_| self.below(len)).collect()
+    }
+
+    /// What is typical of the groups at `picks`, the values of each drawn again.
+    fn center(&mut self, groups: &[Vec<f64>], picks: &[usize]) -> Option<f64> {
+        typical(picks.iter().map(|&pick| {
+            let group = &groups[pick];
+            median(self.picks(group.len()).into_iter().map(|place| group[place]).collect())
+        }))
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +264,13 @@ mod tests {
     }
 
     #[test]
+    fn median_of_even_and_odd() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
     fn the_interval_covers_the_truth_about_as_often_as_it_says() {
         let mut draw = Draw::new(7);
         let trials = 200;
@@ -261,6 +300,8 @@ mod tests {
         let ratio = Ratio::of(&[vec![2.0, 2.0], vec![2.0, 2.0]], 0).unwrap();
         assert_eq!((ratio.value, ratio.low, ratio.pairs), (None, 2.0, 4));
         assert_eq!(Ratio::of(&[vec![], vec![f64::NAN, 0.0]], 0), None);
+        let mostly_nothing = Ratio::of(&[vec![2.0, 2.0, 0.0, f64::NAN], vec![2.0, f64::INFINITY]], 0).unwrap();
+        assert_eq!((mostly_nothing.value, mostly_nothing.pairs), (None, 3), "what is no measurement is no pair");
     }
 
     #[test]
@@ -277,10 +318,25 @@ mod tests {
     fn runs_are_compared_prompt_by_prompt() {
         // Prompts differ tenfold, the runs by a tenth: only drawing them together shows it.
         let run = |factor: f64| (0..12).map(|p| vec![factor * f64::from(p + 1); 3]).collect::<Vec<_>>();
-        let ratio = unpaired_ratio(&run(1.1), &run(1.0), 5).unwrap();
+        let ratio = unpaired_ratio(&run(1.1), &run(1.0), true, 5).unwrap();
         assert!((ratio.value.unwrap() - 1.1).abs() < 1e-9, "{ratio:?}");
-        let other = unpaired_ratio(&run(1.1)[..11], &run(1.0), 5).unwrap();
+        let other = unpaired_ratio(&run(1.1)[..11], &run(1.0), false, 5).unwrap();
         assert_eq!(other.value, None);
+        let by_chance_as_many = unpaired_ratio(&run(1.1), &run(1.0), false, 5).unwrap();
+        assert_eq!(by_chance_as_many.value, None, "as many groups are not yet the same prompts");
+    }
+
+    #[test]
+    fn a_generation_without_a_speed_does_not_move_the_interval() {
+        let run = |factor: f64| (0..12).map(|p| vec![factor * f64::from(p + 1); 3]).collect::<Vec<_>>();
+        let mut failed = run(1.1);
+        failed[0] = vec![0.0; 3];
+        failed[5][1] = f64::NAN;
+        let ratio = unpaired_ratio(&failed, &run(1.0), true, 5).unwrap();
+        assert_eq!(ratio.pairs, 32);
+        assert!((ratio.low - 1.1).abs() < 1e-9 && (ratio.high - 1.1).abs() < 1e-9, "{ratio:?}");
+        let apart = unpaired_ratio(&failed, &run(1.0), false, 5).unwrap();
+        assert!(apart.low > 0.1 && apart.high.is_finite(), "{apart:?}");
     }
 
     #[test]

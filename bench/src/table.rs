@@ -33,14 +33,14 @@ fn head(out: &mut String, report: &Report) {
         (None, _) => "no drafter".to_owned(),
     };
     let _ = writeln!(out, "{}: target {}, {drafter}", pack.name, mib(pack.target_bytes));
-    let device = [machine.label.clone(), known(&machine.device), known(&machine.soc)];
+    let names = [machine.label.clone(), known(&machine.device), known(&machine.soc)];
     let system = [
         known(&machine.os_version).or_else(|| Some(machine.os.clone())),
         Some(machine.arch.clone()),
         Some(format!("{} processors", machine.cpu_count)),
         machine.memory_bytes.value().map(|bytes| mib(*bytes)),
     ];
-    let line: Vec<String> = device.into_iter().chain(system).flatten().collect();
+    let line: Vec<String> = names.into_iter().chain(system).flatten().collect();
     let _ = writeln!(out, "{}", line.join(", "));
     let _ = writeln!(
         out,
@@ -56,8 +56,7 @@ fn subject_text(out: &mut String, report: &Report, subject: &Subject) {
         let _ = writeln!(out, "{}", wrapped(refused, "  refused: ", "    "));
     }
     for decoding in Decoding::ALL {
-        let all: Vec<&Case> =
-            subject.cases.iter().filter(|case| case.decoding == decoding && case.task.is_none()).collect();
+        let all: Vec<&Case> = subject.over_all(decoding).collect();
         if !all.is_empty() {
             modes(out, decoding, &all);
         }
@@ -75,7 +74,8 @@ pub(crate) fn threads(threads: Option<usize>) -> String {
     }
 }
 
-fn provider(subject: &Subject) -> String {
+/// The target's provider, and the drafter's where it is another.
+pub(crate) fn provider(subject: &Subject) -> String {
     match &subject.drafter_provider {
         Some(drafter) if *drafter != subject.provider => format!("{}, drafter on {drafter}", subject.provider),
         _ => subject.provider.clone(),
@@ -249,7 +249,8 @@ pub(crate) fn speedup(ratio: Option<&Ratio>) -> String {
     }
 }
 
-fn figure(figure: &Figure) -> String {
+/// A figure with its interval.
+pub(crate) fn figure(figure: &Figure) -> String {
     format!("{} [{}–{}]", number(figure.value), number(figure.low), number(figure.high))
 }
 

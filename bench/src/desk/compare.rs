@@ -40,7 +40,7 @@ pub struct Comparison {
     pub first: String,
     /// The second.
     pub second: String,
-    /// True if both ran in turns in one run, so that pairs could be formed; else the machines' moods are part of it.
+    /// True if both ran in turns in one run, so that pairs could be formed; else what changed meanwhile is part of it.
     pub paired: bool,
     /// What differs besides the figures.
     pub differences: Vec<String>,
@@ -70,28 +70,44 @@ pub fn compare(first: &Report, second: &Report) -> Vec<Comparison> {
             second: name(second, other),
             paired: false,
             differences: differences((first, subject), (second, other)),
-            cases: compared(subject, other, |own, others| {
-                let (own, others) = if same_prompts { common(own, others) } else { (groups(own), groups(others)) };
-                unpaired_ratio(&others, &own, first.plan.seed)
-            }),
+            cases: compared(subject, other, |own, others| apart(own, others, same_prompts, first.plan.seed)),
         })
         .collect()
 }
 
-/// Compares the further subjects of one report, which ran in turns, with its first.
+/// Compares the further subjects of one report with its first: engines, which ran in turns, in pairs; providers, which ran
+/// one after the other, as two runs.
 pub fn compare_within(report: &Report) -> Vec<Comparison> {
     let Some((first, others)) = report.subjects.split_first() else { return Vec::new() };
     let name = |subject: &Subject| format!("{} on {}", subject.engine, subject.provider);
     others
         .iter()
-        .map(|other| Comparison {
-            first: name(first),
-            second: name(other),
-            paired: true,
-            differences: Vec::new(),
-            cases: compared(first, other, |own, others| Ratio::of(&paired(own, others), report.plan.seed)),
+        .map(|other| {
+            let (is_paired, seed) = (in_turns(first, other), report.plan.seed);
+            Comparison {
+                first: name(first),
+                second: name(other),
+                paired: is_paired,
+                differences: Vec::new(),
+                cases: compared(first, other, |own, others| {
+                    if is_paired { Ratio::of(&paired(own, others), seed) } else { apart(own, others, true, seed) }
+                }),
+            }
         })
         .collect()
+}
+
+/// True if the subjects of one report ran at the same time, as far as their generations tell.
+pub(super) fn in_turns(first: &Subject, second: &Subject) -> bool {
+    let begin = |subject: &Subject| subject.generations.iter().map(|g| g.at_s).fold(f64::INFINITY, f64::min);
+    let end = |subject: &Subject| subject.generations.iter().map(|g| g.at_s).fold(f64::NEG_INFINITY, f64::max);
+    begin(first) <= end(second) && begin(second) <= end(first)
+}
+
+/// The ratio, second over first, of what did not run in turns.
+fn apart(own: Taken<'_>, others: Taken<'_>, same_prompts: bool, seed: u64) -> Option<Ratio> {
+    let (own, others) = if same_prompts { common(own, others) } else { (groups(own), groups(others)) };
+    unpaired_ratio(&others, &own, same_prompts, seed)
 }
 
 /// A generation and the figure of it that is compared.
@@ -166,10 +182,7 @@ fn engine_name(engine: &str) -> &str {
 }
 
 fn name(report: &Report, subject: &Subject) -> String {
-    let machine = &report.machine;
-    let device = machine.label.as_deref().or(machine.device.value().map(String::as_str));
-    let device = device.or(machine.soc.value().map(String::as_str)).unwrap_or("unknown device");
-    format!("{} with {} on {}, {}", device, subject.engine, subject.provider, report.started_at)
+    format!("{} with {} on {}, {}", report.machine.name(), subject.engine, subject.provider, report.started_at)
 }
 
 fn differences(first: (&Report, &Subject), second: (&Report, &Subject)) -> Vec<String> {
@@ -201,9 +214,9 @@ pub fn comparison_table(comparisons: &[Comparison]) -> String {
     let mut out = String::new();
     for comparison in comparisons {
         let how = if comparison.paired {
-            "in pairs of one run"
+            "in pairs of generations that ran in turns"
         } else {
-            "of two runs: what else the machines did is part of it"
+            "one after the other: what else changed meanwhile is part of it"
         };
         let _ = writeln!(out, "first   {}\nsecond  {}", comparison.first, comparison.second);
         for difference in &comparison.differences {
@@ -277,5 +290,20 @@ mod tests {
         report.subjects.push(peer);
         let found = compare_within(&report);
         assert!(found[0].paired && (found[0].cases[0].speed.unwrap().value.unwrap() - 0.5).abs() < 1e-9);
+        assert!(comparison_table(&found).contains("in turns"));
+    }
+
+    #[test]
+    fn providers_that_ran_one_after_the_other_are_no_pairs() {
+        let mut report = faster(1.0);
+        let mut later = faster(0.5).subjects.remove(0);
+        later.provider = "xnnpack".into();
+        later.generations.iter_mut().for_each(|generation| generation.at_s = 9.0);
+        report.subjects.push(later);
+        let found = compare_within(&report);
+        assert!(!found[0].paired && (found[0].cases[0].speed.unwrap().value.unwrap() - 0.5).abs() < 1e-9);
+        assert!(comparison_table(&found).contains("one after the other"));
+        let page = crate::html(&report);
+        assert!(page.contains("ran one after the other") && !page.contains("What is compared ran in turns"));
     }
 }

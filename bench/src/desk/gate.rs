@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::case::Case;
 use crate::plan::{Decoding, Mode};
 use crate::report::{Report, Subject};
-use crate::statistics::Figure;
-use crate::table::number;
+use crate::statistics::{Figure, PAIRS_MIN, Ratio};
+use crate::table::{figure, number, speedup};
 use crate::{Error, Result};
 
 /// What a report has to keep.
@@ -80,6 +80,16 @@ pub enum Verdict {
     Undecided,
     /// It is not kept, or what it limits is not in the report.
     Broken,
+}
+
+/// What is held against a limit.
+struct Measured {
+    low: f64,
+    high: f64,
+    /// As the report shows it.
+    text: String,
+    /// False if it rests on too little to decide anything.
+    decides: bool,
 }
 
 /// A limit held against one case or subject.
@@ -159,35 +169,33 @@ impl Limit {
     }
 
     /// A bound is kept if the whole interval keeps it and broken if none of it does.
-    fn judge(&self, figure: Figure, place: &str) -> Finding {
-        let at_least = |bound: f64| match (figure.low >= bound, figure.high >= bound) {
+    fn judge(&self, measured: Measured, place: &str) -> Finding {
+        let Measured { low, high, text, decides } = measured;
+        let at_least = |bound: f64| match (low >= bound, high >= bound) {
             (true, _) => Verdict::Kept,
             (false, true) => Verdict::Undecided,
             (false, false) => Verdict::Broken,
         };
-        let at_most = |bound: f64| match (figure.high <= bound, figure.low <= bound) {
+        let at_most = |bound: f64| match (high <= bound, low <= bound) {
             (true, _) => Verdict::Kept,
             (false, true) => Verdict::Undecided,
             (false, false) => Verdict::Broken,
         };
         let verdicts = [self.min.map(at_least), self.max.map(at_most)];
         let worst = |verdict: Verdict| verdicts.iter().flatten().any(|found| *found == verdict);
-        let verdict = if worst(Verdict::Broken) {
+        let verdict = if !decides {
+            Verdict::Undecided
+        } else if worst(Verdict::Broken) {
             Verdict::Broken
         } else if worst(Verdict::Undecided) {
             Verdict::Undecided
         } else {
             Verdict::Kept
         };
-        let value = if figure.low < figure.high {
-            format!("{} [{}–{}]", number(figure.value), number(figure.low), number(figure.high))
-        } else {
-            number(figure.value)
-        };
         let bound = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {}", number(value)));
         let bounds: Vec<String> =
             [bound("at least", self.min), bound("at most", self.max)].into_iter().flatten().collect();
-        let text = format!("{}: {value}, {}: {place}", metric_name(self.metric), bounds.join(" and "));
+        let text = format!("{}: {text}, {}: {place}", metric_name(self.metric), bounds.join(" and "));
         Finding { verdict, text }
     }
 }
@@ -196,18 +204,27 @@ fn metric_name(metric: Metric) -> String {
     serde_json::to_value(metric).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn exact(value: f64) -> Figure {
-    Figure { value, low: value, high: value }
+fn exact(value: f64) -> Measured {
+    Measured { low: value, high: value, text: number(value), decides: true }
 }
 
-fn of_case(metric: Metric, case: &Case) -> Option<Figure> {
+impl From<Figure> for Measured {
+    fn from(of: Figure) -> Self {
+        Self { low: of.low, high: of.high, text: figure(&of), decides: true }
+    }
+}
+
+impl From<Ratio> for Measured {
+    fn from(ratio: Ratio) -> Self {
+        Self { low: ratio.low, high: ratio.high, text: speedup(Some(&ratio)), decides: ratio.pairs >= PAIRS_MIN }
+    }
+}
+
+fn of_case(metric: Metric, case: &Case) -> Option<Measured> {
     Some(match metric {
-        Metric::DecodeTokensPerS => case.decode_tokens_per_s?,
-        Metric::PrefillTokensPerS => case.prefill_tokens_per_s?,
-        Metric::Speedup => {
-            let ratio = case.speedup?;
-            Figure { value: ratio.value.unwrap_or((ratio.low * ratio.high).sqrt()), low: ratio.low, high: ratio.high }
-        }
+        Metric::DecodeTokensPerS => case.decode_tokens_per_s?.into(),
+        Metric::PrefillTokensPerS => case.prefill_tokens_per_s?.into(),
+        Metric::Speedup => case.speedup?.into(),
         Metric::TtftMsP50 => exact(case.ttft_ms.p50),
         Metric::TtftMsP90 => exact(case.ttft_ms.p90),
         Metric::TtftMsP99 => exact(case.ttft_ms.p99),
@@ -225,7 +242,7 @@ fn of_case(metric: Metric, case: &Case) -> Option<Figure> {
     })
 }
 
-fn of_subject(metric: Metric, subject: &Subject) -> Option<Figure> {
+fn of_subject(metric: Metric, subject: &Subject) -> Option<Measured> {
     let value = match metric {
         Metric::LoadColdMs => *subject.load.as_ref()?.cold_ms.value()?,
         Metric::LoadWarmMs => subject.load.as_ref()?.warm_ms,
@@ -241,7 +258,7 @@ fn of_subject(metric: Metric, subject: &Subject) -> Option<Figure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::tests::run;
+    use crate::case::tests::{generation, run};
     use crate::fixture::report;
 
     fn limits(text: &str) -> Result<Limits> {
@@ -274,6 +291,23 @@ mod tests {
         let (lax, strict) = (limits(text).unwrap(), limits(&format!("strict = true\n{text}")).unwrap());
         let findings = lax.check(&report(run()));
         assert!(lax.pass(&findings) && !strict.pass(&findings));
+    }
+
+    #[test]
+    fn a_speed_up_that_is_not_told_is_not_told_by_the_gate() {
+        let pair = |speed| vec![generation(Mode::Plain, 0, 0, 100.0), generation(Mode::Drafter, 0, 0, speed)];
+        let limits = limits("[[limit]]\nmetric = \"speedup\"\nmin = 1.5").unwrap();
+        for speed in [200.0, 50.0] {
+            let finding = limits.check(&report(pair(speed))).remove(0);
+            assert_eq!(finding.verdict, Verdict::Undecided, "one pair decides nothing");
+            assert!(finding.text.starts_with("speedup: too few pairs (1), at least 1.50"), "{}", finding.text);
+        }
+        let mut scattered = run();
+        for (place, generation) in scattered.iter_mut().enumerate().filter(|(_, g)| g.mode == Mode::Drafter) {
+            generation.decode_tokens_per_s *= if place % 4 == 1 { 0.4 } else { 0.6 };
+        }
+        let finding = limits.check(&report(scattered)).remove(0);
+        assert!(finding.text.starts_with("speedup: not told from 1 ["), "{}", finding.text);
     }
 
     #[test]

@@ -5,12 +5,13 @@ mod plots;
 
 use std::fmt::Write;
 
+use super::compare::in_turns;
 use crate::case::Case;
 use crate::plan::{Decoding, Mode};
 use crate::reading::Reading;
 use crate::report::{Report, Subject};
-use crate::statistics::Figure;
-use crate::table::{mib, ms, number, speedup, threads};
+use crate::statistics::{PAIRS_MIN, RESAMPLES};
+use crate::table::{self, mib, ms, number, provider, speedup, threads};
 
 use plot::{STYLE, escaped};
 
@@ -33,7 +34,7 @@ code{font:.85em ui-monospace,monospace;word-break:break-all}";
 
 /// The report as a page.
 pub fn html(report: &Report) -> String {
-    let title = escaped(&format!("{} on {}", report.pack.name, device(report)));
+    let title = escaped(&format!("{} on {}", report.pack.name, report.machine.name()));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
@@ -62,26 +63,17 @@ pub fn speed_plot(report: &Report) -> Option<String> {
     Decoding::ALL.into_iter().find_map(|decoding| plots::by_task(subject, decoding)).map(|svg| plot::standalone(&svg))
 }
 
-fn device(report: &Report) -> String {
-    let machine = &report.machine;
-    let name = machine.label.clone().or_else(|| machine.device.value().cloned());
-    name.or_else(|| machine.soc.value().cloned()).unwrap_or_else(|| format!("{} {}", machine.os, machine.arch))
-}
-
 fn subject_html(page: &mut String, report: &Report, subject: &Subject) {
-    let drafter = subject.drafter_provider.as_ref().filter(|name| **name != subject.provider);
-    let drafter = drafter.map_or_else(String::new, |name| format!(", drafter on {name}"));
     let _ = write!(
         page,
-        "<h2>{} on {}{}, {}</h2>",
+        "<h2>{} on {}, {}</h2>",
         escaped(&subject.engine),
-        escaped(&subject.provider),
-        escaped(&drafter),
+        escaped(&provider(subject)),
         threads(subject.threads)
     );
     cards(page, subject);
     for decoding in Decoding::ALL {
-        let all: Vec<&Case> = subject.cases.iter().filter(|c| c.decoding == decoding && c.task.is_none()).collect();
+        let all: Vec<&Case> = subject.over_all(decoding).collect();
         if !all.is_empty() {
             modes(page, decoding, &all);
         }
@@ -110,9 +102,7 @@ fn figure(page: &mut String, caption: &str, svg: Option<String>) {
 /// The figures that a reader looks for first: of the mode that an app gets, greedy where it was measured.
 fn cards(page: &mut String, subject: &Subject) {
     let find = |mode: Mode| {
-        Decoding::ALL.into_iter().find_map(|decoding| {
-            subject.cases.iter().find(|c| c.decoding == decoding && c.mode == mode && c.task.is_none())
-        })
+        Decoding::ALL.into_iter().find_map(|decoding| subject.over_all(decoding).find(|case| case.mode == mode))
     };
     let Some(case) = [Mode::Adaptive, Mode::Drafter, Mode::Both, Mode::Lookup, Mode::Plain].into_iter().find_map(find)
     else {
@@ -165,7 +155,7 @@ fn modes(page: &mut String, decoding: Decoding, all: &[&Case]) {
         let dash = || "–".to_owned();
         let share = |value: Option<f64>| value.map_or_else(dash, |share| format!("{:.0} %", 100.0 * share));
         let cells = [
-            case.decode_tokens_per_s.as_ref().map_or_else(dash, interval),
+            case.decode_tokens_per_s.as_ref().map_or_else(dash, table::figure),
             ratio_cell(case),
             ms(case.ttft_ms.p50),
             ms(case.ttft_ms.p90),
@@ -202,10 +192,6 @@ fn ratio_cell(case: &Case) -> String {
         _ => "soft",
     };
     format!("<span class=\"{class}\">{}</span>", escaped(&speedup(case.speedup.as_ref())))
-}
-
-fn interval(figure: &Figure) -> String {
-    format!("{} [{}–{}]", number(figure.value), number(figure.low), number(figure.high))
 }
 
 fn resources(page: &mut String, report: &Report, subject: &Subject) {
@@ -264,14 +250,19 @@ fn notes(page: &mut String, report: &Report) {
     for note in &report.notes {
         let _ = write!(page, "<li>{}</li>", escaped(note));
     }
+    let apart =
+        report.subjects.split_first().is_some_and(|(first, others)| others.iter().any(|other| !in_turns(first, other)));
+    let (who, but) = if apart {
+        ("The modes of one provider", " Providers ran one after the other: what else changed meanwhile is part of it.")
+    } else {
+        ("What is compared", "")
+    };
     let _ = write!(
         page,
-        "<li>What is compared ran in turns, prompt by prompt, in an order that was reversed each time, after a warm-up. \
-         Speeds are geometric means over prompts of the median over repetitions; intervals hold 95 % of {} bootstrap \
+        "<li>{who} ran in turns, prompt by prompt, in an order that was reversed each time, after a warm-up.{but} \
+         Speeds are geometric means over prompts of the median over repetitions; intervals hold 95 % of {RESAMPLES} bootstrap \
          resamples of prompts and repetitions. Outliers are marked and count. A speed-up whose interval holds 1, or that \
-         rests on fewer than {} pairs, is not told as a number.</li></ul>",
-        1000,
-        crate::statistics::PAIRS_MIN
+         rests on fewer than {PAIRS_MIN} pairs, is not told as a number.</li></ul>"
     );
 }
 

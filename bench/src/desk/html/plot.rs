@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plan::Mode;
+use crate::plan::{Decoding, Mode};
 use crate::table::number;
 
 const WIDTH: f64 = 560.0;
@@ -15,9 +15,11 @@ const BOTTOM: f64 = 46.0;
 /// Colours, sizes and fonts, for pages and for plots on their own. Both themes keep the order of the modes' brightness.
 pub(super) const STYLE: &str = "\
 :root{--paper:#fff;--ink:#1f2430;--soft:#667085;--line:#d5d9e0;--panel:#f6f7f9;\
---plain:#7a8190;--drafter:#1f6fb2;--lookup:#b7791f;--both:#2f855a;--adaptive:#b83280;--good:#2f855a;--bad:#b4231a}\
+--plain:#7a8190;--drafter:#1f6fb2;--lookup:#b7791f;--both:#2f855a;--adaptive:#b83280;\
+--greedy:#1f2430;--sampled:#6b46c1;--lenient:#0e7490;--good:#2f855a;--bad:#b4231a}\
 @media(prefers-color-scheme:dark){:root{--paper:#14171d;--ink:#e6e9ef;--soft:#98a1b0;--line:#333a46;--panel:#1b2027;\
---plain:#9aa3b2;--drafter:#63b3ed;--lookup:#ecc94b;--both:#68d391;--adaptive:#f687b3;--good:#68d391;--bad:#fc8181}}\
+--plain:#9aa3b2;--drafter:#63b3ed;--lookup:#ecc94b;--both:#68d391;--adaptive:#f687b3;\
+--greedy:#e6e9ef;--sampled:#b794f4;--lenient:#4fd1c5;--good:#68d391;--bad:#fc8181}}\
 svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .soft{fill:var(--soft)}svg .grid{stroke:var(--line)}\
 svg .rule{stroke:var(--ink);stroke-width:1.2}";
 
@@ -29,6 +31,15 @@ pub(super) fn colour(mode: Mode) -> &'static str {
         Mode::Lookup => "var(--lookup)",
         Mode::Both => "var(--both)",
         Mode::Adaptive => "var(--adaptive)",
+    }
+}
+
+/// The colour and the dashes of a decoding, where lines are told apart by it and not by mode.
+pub(super) fn line_of(decoding: Decoding) -> (&'static str, &'static str) {
+    match decoding {
+        Decoding::Greedy => ("var(--greedy)", ""),
+        Decoding::Sampled => ("var(--sampled)", "5 4"),
+        Decoding::Lenient => ("var(--lenient)", "2 3"),
     }
 }
 

@@ -1,16 +1,11 @@
 //! The plots of a report, one function each.
 
-use super::plot::{Chart, Scale, colour};
+use super::plot::{Chart, Scale, colour, line_of};
 use crate::case::Case;
 use crate::histogram::Histogram;
 use crate::plan::{Decoding, Mode};
 use crate::report::Subject;
 use crate::table::{ms, number, speedup};
-
-/// Cases of one decoding over all tasks, by mode.
-fn over_all(subject: &Subject, decoding: Decoding) -> Vec<&Case> {
-    subject.cases.iter().filter(|case| case.decoding == decoding && case.task.is_none()).collect()
-}
 
 /// Intervals of the speed-up of each mode on each task; a dot stands only where it is told from 1.
 pub(super) fn by_task(subject: &Subject, decoding: Decoding) -> Option<String> {
@@ -50,8 +45,7 @@ pub(super) fn by_task(subject: &Subject, decoding: Decoding) -> Option<String> {
 
 /// Share of tokens that came within a time of the one before.
 pub(super) fn latency(subject: &Subject, decoding: Decoding) -> Option<String> {
-    let cases: Vec<&Case> =
-        over_all(subject, decoding).into_iter().filter(|case| !case.inter_token.bins.is_empty()).collect();
+    let cases: Vec<&Case> = subject.over_all(decoding).filter(|case| !case.inter_token.bins.is_empty()).collect();
     let bins = || cases.iter().flat_map(|case| case.inter_token.bins.iter().map(|bin| bin.0));
     let (first, last) = (bins().min()?, bins().max()?);
     let x = Scale::log(Histogram::start_ms(first), Histogram::start_ms(last + 1));
@@ -76,8 +70,7 @@ pub(super) fn latency(subject: &Subject, decoding: Decoding) -> Option<String> {
 
 /// Share of drafted tokens that were accepted, by place in the draft.
 pub(super) fn acceptance(subject: &Subject, decoding: Decoding) -> Option<String> {
-    let cases: Vec<&Case> =
-        over_all(subject, decoding).into_iter().filter(|case| !case.acceptance_by_position.is_empty()).collect();
+    let cases: Vec<&Case> = subject.over_all(decoding).filter(|case| !case.acceptance_by_position.is_empty()).collect();
     let longest = cases.iter().map(|case| case.acceptance_by_position.len()).max()?;
     let title = format!("Acceptance by draft position, {}", decoding.name());
     let mut chart = Chart::new(&title, Scale::even(0.5, longest as f64 + 0.5), Scale::even(0.0, 100.0));
@@ -103,7 +96,7 @@ pub(super) fn costs(subject: &Subject, decoding: Decoding) -> Option<String> {
     let costs = subject.costs.as_ref()?;
     let points: Vec<(f64, f64)> =
         costs.target_ms.iter().enumerate().map(|(index, cost)| (index as f64 + 1.0, *cost)).collect();
-    let adaptive = over_all(subject, decoding).into_iter().find(|case| case.mode == Mode::Adaptive);
+    let adaptive = subject.over_all(decoding).find(|case| case.mode == Mode::Adaptive);
     let chosen: &[usize] = adaptive.map_or(&[], |case| &case.draft_lens);
     let rounds = chosen.iter().sum::<usize>().max(1) as f64;
     let shares: Vec<f64> = chosen.iter().map(|count| 100.0 * *count as f64 / rounds).collect();
@@ -113,18 +106,18 @@ pub(super) fn costs(subject: &Subject, decoding: Decoding) -> Option<String> {
     if !shares.is_empty() {
         chart = chart.with_right(Scale::from_zero(shares.iter().copied()));
     }
-    chart.name("var(--drafter)", "target pass");
+    chart.name("var(--ink)", "target pass");
     for (len, share) in shares.iter().enumerate() {
         let about = format!("drafts of {len}: {share:.0} % of the adaptive rounds");
         chart.right_bar(len as f64 + 1.0, *share, colour(Mode::Adaptive), &about);
     }
-    chart.line(&points, "var(--drafter)", "");
+    chart.line(&points, "var(--ink)", "");
     for &(rows, cost) in &points {
-        chart.dot(rows, cost, "var(--drafter)", false, &format!("{rows} rows: {}", ms(cost)));
+        chart.dot(rows, cost, "var(--ink)", false, &format!("{rows} rows: {}", ms(cost)));
     }
     if let Some(cost) = costs.drafter_ms {
-        chart.name("var(--lookup)", "drafter pass, one row");
-        chart.line(&[(0.5, cost), (points.len() as f64 + 0.5, cost)], "var(--lookup)", "5 4");
+        chart.name(colour(Mode::Drafter), "drafter pass, one row");
+        chart.line(&[(0.5, cost), (points.len() as f64 + 0.5, cost)], colour(Mode::Drafter), "5 4");
     }
     if !shares.is_empty() {
         chart.name(colour(Mode::Adaptive), "adaptive rounds");
@@ -143,11 +136,10 @@ pub(super) fn prediction(subject: &Subject) -> Option<String> {
     let y = Scale::from_zero(values().chain(reached()).chain([1.0]));
     let mut chart = Chart::new("Predicted speed by draft length", Scale::even(-0.5, longest as f64 - 0.5), y);
     chart.across(1.0, "plain");
-    for (prediction, (mode, dash)) in
-        predictions.iter().zip([(Mode::Drafter, ""), (Mode::Lookup, "5 4"), (Mode::Both, "2 3")])
-    {
+    for prediction in predictions {
+        let (tint, dash) = line_of(prediction.decoding);
         chart.name(
-            colour(mode),
+            tint,
             &format!(
                 "{}, α {:.2}: at best {:.2}×",
                 prediction.decoding.name(),
@@ -157,13 +149,13 @@ pub(super) fn prediction(subject: &Subject) -> Option<String> {
         );
         let points: Vec<(f64, f64)> =
             prediction.speedup_by_draft_len.iter().enumerate().map(|(len, value)| (len as f64, *value)).collect();
-        chart.line(&points, colour(mode), dash);
+        chart.line(&points, tint, dash);
         let (best, value) = (prediction.draft_len_best as f64, prediction.speedup_best);
         let about = format!("{}: at best {value:.2}× with drafts of {best}", prediction.decoding.name());
-        chart.dot(best, value, colour(mode), false, &about);
+        chart.dot(best, value, tint, false, &about);
         if let Some(reached) = prediction.reached {
             let about = format!("{}: adaptive reached {reached:.2}×", prediction.decoding.name());
-            chart.dot(best, reached, colour(mode), true, &about);
+            chart.dot(best, reached, tint, true, &about);
         }
     }
     let ticks: Vec<(f64, String)> = (0..longest).map(|len| (len as f64, len.to_string())).collect();
@@ -175,7 +167,8 @@ pub(super) fn prediction(subject: &Subject) -> Option<String> {
     ))
 }
 
-/// Every generation's speed over time, with the temperature where the device tells it, else the clock rate.
+/// Every generation's speed over time, with the temperature where the device tells it, else what other programs
+/// used.
 pub(super) fn over_time(subject: &Subject) -> Option<String> {
     let all: Vec<_> = subject.generations.iter().filter(|g| g.decode_tokens_per_s > 0.0).collect();
     let end = all.iter().map(|g| g.at_s).fold(0.0, f64::max);
