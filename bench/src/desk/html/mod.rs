@@ -114,15 +114,9 @@ fn cards(page: &mut String, subject: &Subject) {
     };
     let of = format!("{}, {}", case.mode.name(), case.decoding.name());
     if let Some(ratio) = &case.speedup {
-        match ratio.value {
-            Some(value) => {
-                card(format!("{value:.2}×"), &format!("speed against plain [{:.2}–{:.2}], {of}", ratio.low, ratio.high))
-            }
-            None => card(
-                "not told from 1".into(),
-                &format!("speed against plain [{:.2}–{:.2}], {of}", ratio.low, ratio.high),
-            ),
-        }
+        let text = speedup(Some(ratio));
+        let (told, interval) = text.split_at(text.find(" [").unwrap_or(text.len()));
+        card(told.to_owned(), &format!("speed against plain{interval}, {of}"));
     }
     if let Some(speed) = &case.decode_tokens_per_s {
         card(number(speed.value), &format!("tokens/s [{}–{}], {of}", number(speed.low), number(speed.high)));

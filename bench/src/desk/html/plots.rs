@@ -140,12 +140,7 @@ pub(super) fn prediction(subject: &Subject) -> Option<String> {
         let (tint, dash) = line_of(prediction.decoding);
         chart.name(
             tint,
-            &format!(
-                "{}, α {:.2}: at best {:.2}×",
-                prediction.decoding.name(),
-                prediction.acceptance,
-                prediction.speedup_best
-            ),
+            &format!("{} α {:.2}: {:.2}×", prediction.decoding.name(), prediction.acceptance, prediction.speedup_best),
         );
         let points: Vec<(f64, f64)> =
             prediction.speedup_by_draft_len.iter().enumerate().map(|(len, value)| (len as f64, *value)).collect();
@@ -160,7 +155,7 @@ pub(super) fn prediction(subject: &Subject) -> Option<String> {
     }
     let ticks: Vec<(f64, String)> = (0..longest).map(|len| (len as f64, len.to_string())).collect();
     Some(chart.svg(
-        "tokens drafted per round; the ring is what adaptive reached",
+        "tokens drafted per round; the dot is the best, the ring what adaptive reached",
         "times as fast as plain",
         "",
         Some(&ticks),
