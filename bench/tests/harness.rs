@@ -23,6 +23,8 @@ fn plan() -> Value {
         ],
         "max_tokens": 12,
         "repetitions": 2,
+        // However busy the machine is: a run cut short would have other texts.
+        "budget_s": 3600,
         "device_label": "shelf 7",
         "host": {"soc": "Test Chip 1", "os_version": "Test OS 3"},
     })
