@@ -15,8 +15,10 @@ struct Bindings;
 
 impl BindgenPathsLayer for Bindings {
     fn get_crate_root(&self, crate_name: &str) -> Option<Utf8PathBuf> {
-        let here = Utf8Path::new(env!("CARGO_MANIFEST_DIR"));
-        (crate_name == CRATE).then(|| here.parent().expect("this crate lies in the bindings' folder").to_owned())
+        // Cargo's word of today: a target folder kept from a clone elsewhere may hold a program built there.
+        let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+        let bindings = Utf8Path::new(&here).parent().expect("this crate lies in the bindings' folder");
+        (crate_name == CRATE).then(|| bindings.to_owned())
     }
 }
 
