@@ -9,6 +9,7 @@ use crate::{
     Result, RoundRecord, Stop, StopReason, TokenId, TokenMaskSource,
     round::{Pair, Rounds},
     state::Held,
+    stop::TOKEN_TEXT_LEN,
 };
 
 /// Prompt tokens between two looks at the cancel handle and two progress events.
@@ -62,6 +63,8 @@ pub struct Generation {
     cancel: CancelHandle,
     rounds: Rounds,
     output: OutputText,
+    /// What the caller gave back: the memory of the next chunk.
+    spare: Chunk,
     start: Instant,
     /// When the last event was handed over, and the time that the caller has kept to itself since the start.
     handed_over: Option<Instant>,
@@ -107,6 +110,10 @@ impl Generation {
             seed: plan.seed,
             lossless: rounds.is_lossless() && (state.rows_independent || draft_len_max == 0),
         };
+        let spare = Chunk {
+            text: String::with_capacity(TOKEN_TEXT_LEN),
+            tokens: Vec::with_capacity(rounds.draft_len_max() + 1),
+        };
         Self {
             cancel: CancelHandle::new(state.interrupts()),
             recorder: Recorder::new(known, max_tokens),
@@ -119,6 +126,7 @@ impl Generation {
             idle: Duration::ZERO,
             rounds,
             output,
+            spare,
             held,
         }
     }
@@ -126,6 +134,12 @@ impl Generation {
     /// A handle that cancels this generation from any thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
+    }
+
+    /// Takes back a chunk that is no longer needed: the next one is written into its memory. With a caller that gives
+    /// every chunk back, a round allocates nothing on the heap (shared-buffer caches, no constraint).
+    pub fn reuse(&mut self, chunk: Chunk) {
+        self.spare = chunk;
     }
 
     /// Time since the start without what the caller did between events.
@@ -214,7 +228,9 @@ impl Generation {
     /// The text of the tokens from position `first` on, up to where the generation ends; what lies beyond is forgotten.
     fn show(&mut self, first: usize, accepted: usize) -> Result<(Chunk, Option<StopReason>)> {
         let state = self.held.state_mut();
-        let mut chunk = Chunk::default();
+        let mut chunk = std::mem::take(&mut self.spare);
+        chunk.text.clear();
+        chunk.tokens.clear();
         let mut ended = None;
         for (offset, &id) in state.history.tokens()[first..].iter().enumerate() {
             let stop = self.output.push(id, &mut chunk.text);

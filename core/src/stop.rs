@@ -15,6 +15,9 @@ use crate::{Error, Result, TokenId};
 /// Most bytes that all stop texts of a generation may have together.
 const STOP_BYTES_MAX: usize = 1 << 16;
 
+/// Bytes of text that hardly a token exceeds: long runs of spaces do.
+pub(crate) const TOKEN_TEXT_LEN: usize = 64;
+
 /// Where a stop text was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopHit {
@@ -135,7 +138,7 @@ pub struct OutputCheckpoint {
 impl OutputText {
     /// Joins a stream of text with what ends it.
     pub fn new(stream: TokenStream, stops: StopTexts, stop_tokens: &[TokenId]) -> Self {
-        Self { stream, stops, stop_tokens: stop_tokens.to_vec(), chunk: String::new() }
+        Self { stream, stops, stop_tokens: stop_tokens.to_vec(), chunk: String::with_capacity(TOKEN_TEXT_LEN) }
     }
 
     /// Takes the next token, appends the text that may be shown to `ready`, and tells whether the generation ends.

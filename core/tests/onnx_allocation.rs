@@ -1,51 +1,13 @@
-//! A short pass allocates nothing on the Rust heap once it has run. A test binary of its own: the allocator is global.
-#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+//! A pass allocates nothing on the Rust heap, a short one once it has run. A test binary of its own: the allocator is global.
 
 mod fixture;
 
-use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
+use allocation_counter::measure;
 use drafthorse::{Model, ModelOptions, OnnxModel};
 use drafthorse_graph::{GraphOptions, Layout, Precision};
 use fixture::{Fixture, LAYOUTS, open};
-
-/// Counts what the whole process asks of Rust's heap; ONNX Runtime has its own.
-struct Counting;
-
-thread_local! {
-    /// Of this thread: the test harness's own thread allocates whenever it likes.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is ending has none, and is not the test's.
-    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: MemoryLayout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: MemoryLayout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: MemoryLayout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static HEAP: Counting = Counting;
 
 /// Rounds as the loop makes them: score a draft, keep a part, score on; every width up to a full draft.
 fn rounds(model: &mut OnnxModel, tokens: &[u32]) -> f32 {
@@ -60,9 +22,8 @@ fn rounds(model: &mut OnnxModel, tokens: &[u32]) -> f32 {
     sum
 }
 
-// One test: a second one would allocate while the first one counts.
 #[test]
-fn short_passes_allocate_nothing() {
+fn passes_allocate_nothing() {
     let fixture = Fixture::tiny();
     let tokens = fixture.tokens(17);
     for layout in LAYOUTS {
@@ -72,18 +33,19 @@ fn short_passes_allocate_nothing() {
                 let options = ModelOptions { width_buckets, ..fixture.options() };
                 let mut model = open(&path, &options);
                 black_box(rounds(&mut model, &tokens));
-                let before = ALLOCATIONS.get();
-                for _ in 0..5 {
-                    black_box(rounds(&mut model, &tokens));
-                }
-                let made = ALLOCATIONS.get() - before;
-                assert_eq!(made, 0, "{layout:?} {precision:?} {options:?}");
+                let made = measure(|| {
+                    for _ in 0..5 {
+                        black_box(rounds(&mut model, &tokens));
+                    }
+                });
+                assert_eq!(made.count_total, 0, "{layout:?} {precision:?} {options:?}");
             }
         }
     }
 
+    // Nor does a drafter that reads what it missed.
     let mut model = fixture.open(Layout::Shared, Precision::FP32);
-    let before = ALLOCATIONS.get();
-    black_box(model.prefill(&fixture.tokens(60)).unwrap());
-    assert!(ALLOCATIONS.get() > before, "the counter counts");
+    let long = fixture.tokens(60);
+    assert_eq!(measure(|| _ = black_box(model.prefill(&long).unwrap())).count_total, 0);
+    assert!(measure(|| _ = black_box(fixture.tokens(60))).count_total > 0, "the counter counts");
 }

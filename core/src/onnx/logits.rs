@@ -29,10 +29,9 @@ pub(super) fn copied(tensor: &Tensor, len: usize, element: Element) -> Result<Ve
 /// # Errors
 /// A runtime error if the tensor is shorter.
 pub(super) fn copy_into(tensor: &Tensor, start: usize, element: Element, target: &mut [f32]) -> Result<()> {
-    let shape = tensor.shape()?;
-    let elements: i64 = shape.iter().product();
-    if (elements as usize) < start + target.len() {
-        return Err(Error::Runtime { operation: "read the logits", message: format!("they came out as {shape:?}") });
+    if tensor.element_count()? < start + target.len() {
+        let message = format!("they came out as {:?}", tensor.shape()?);
+        return Err(Error::Runtime { operation: "read the logits", message });
     }
     let data = tensor.data()?;
     match element {

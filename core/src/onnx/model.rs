@@ -91,10 +91,9 @@ impl OnnxModel {
         let feeds = Feeds::new(signature, memory, plan.chunk_len, plan.capacity)?;
         let cache = KvCache::new(&shared.session, signature, memory, shared.layout, plan.capacity)?;
         let narrow = NarrowLogits::new(shared)?;
-        let values = match signature.logits_element {
-            Element::F32 => Vec::new(),
-            _ => vec![0.0; narrow.rows_max * shared.vocab_len],
-        };
+        // Short passes give f32 in place; of a long one the last row is kept.
+        let rows_kept = if signature.logits_element == Element::F32 { 1 } else { narrow.rows_max };
+        let values = vec![0.0; rows_kept * shared.vocab_len];
         let (input_names, output_names) = (shared.input_names(), shared.output_names());
         Ok(Self {
             inputs: vec![ptr::null(); input_names.len()],
@@ -165,7 +164,7 @@ impl OnnxModel {
         let mut done = 0;
         for chunk in tokens.chunks(self.graph.plan().chunk_len) {
             let made = Tensor::from_run(self.pass((chunk, chunk.len()), keep, ptr::null_mut())?)?;
-            let rows_made = made.shape()?.get(1).copied().unwrap_or(0) as usize;
+            let rows_made = made.element_count()? / vocab_len;
             let element = self.graph.shared().signature.logits_element;
             let wanted = &mut self.values;
             if keep == Keep::Every {

@@ -150,6 +150,19 @@ impl Tensor {
         self.0.as_ptr()
     }
 
+    /// Number of elements.
+    pub(super) fn element_count(&self) -> Result<usize> {
+        let api = ort::api();
+        let (mut info, mut count) = (ptr::null_mut(), 0);
+        // SAFETY: the handle is live and `info` is a valid place.
+        check("read a shape", unsafe { (api.GetTensorTypeAndShape)(self.as_ptr(), &mut info) })?;
+        // SAFETY: `info` was just made, and `count` is a valid place.
+        let status = check("read a shape", unsafe { (api.GetTensorShapeElementCount)(info, &mut count) });
+        // SAFETY: made above and released once.
+        unsafe { (api.ReleaseTensorTypeAndShapeInfo)(info) };
+        status.map(|()| count)
+    }
+
     /// Shape of the tensor.
     pub(super) fn shape(&self) -> Result<Vec<i64>> {
         let api = ort::api();
