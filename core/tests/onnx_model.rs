@@ -63,8 +63,9 @@ fn quantised_and_half_precision_graphs_stay_near_the_reference() {
             model.truncate(0).unwrap();
             let narrow: Vec<f32> = tokens.chunks(5).flat_map(|chunk| score(&mut model, chunk)).collect();
             let off = difference(&narrow, &wide);
-            // Kernels for narrow and wide passes round otherwise: by less than 0.05 on x86-64, by 0.07 on arm64.
-            assert!(off < 0.1, "{layout:?} {precision:?}: {off} between widths");
+            // Kernels for narrow and wide passes round otherwise; by 0.07 was seen on arm64.
+            let bound = if cfg!(target_arch = "aarch64") { 0.1 } else { 0.05 };
+            assert!(off < bound, "{layout:?} {precision:?}: {off} between widths");
         }
     }
 }
