@@ -2,14 +2,8 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{drafthorse, json, text};
+use common::{demo_pack, drafthorse, json, text};
 use serde_json::Value;
-
-fn demo_pack() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/packs/demo")
-}
 
 /// A short run on the demo pack.
 fn report() -> Value {

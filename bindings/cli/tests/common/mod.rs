@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use drafthorse_graph::fixtures::RandomPair;
@@ -50,4 +50,9 @@ pub(crate) fn text(path: &Path) -> &str {
 pub(crate) fn random_pair(folder: &Path) {
     let options = GraphOptions::new(Layout::Shared, Precision::FP32);
     RandomPair::small().unwrap().write_genai(folder, &options).unwrap();
+}
+
+/// The demo pack of the repository.
+pub(crate) fn demo_pack() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/packs/demo")
 }
