@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{Gradients as Tape, Int, Tensor, TensorData, activation};
 
 use crate::model::{Llama, host};
 use crate::optimizer::{Gradients, accumulate, gradients};
@@ -62,13 +62,18 @@ fn backward_rows(
     held: Held,
     loss: impl FnMut(Tensor<2>, Range<usize>) -> (Tensor<1>, Tensor<2>),
 ) -> (f32, Gradients) {
+    // From the last hidden states to the head's part, and back to them.
+    let top = |hidden: Tensor<2>| {
+        let rows = pick(hidden);
+        let of_head = head(model, rows.clone().inner(), held.chunk_rows, loss);
+        let tape = through_constant(rows, of_head.on_hidden.clone());
+        (of_head, tape)
+    };
     let (of_head, mut sum) = if held.recompute_layers {
-        recomputed(model, tokens, pick, held.chunk_rows, loss)
+        recomputed(model, tokens, top)
     } else {
-        let hidden = pick(model.hidden(tokens));
-        let of_head = head(model, hidden.clone().inner(), held.chunk_rows, loss);
-        let recorded = gradients(model, surrogate(hidden, of_head.on_hidden.clone()).backward());
-        (of_head, recorded)
+        let (of_head, tape) = top(model.hidden(tokens));
+        (of_head, gradients(model, tape))
     };
     if let Some(gradient) = of_head.on_head {
         accumulate(&mut sum, Gradients::from([(model.head().0.to_owned(), gradient)]));
@@ -76,18 +81,16 @@ fn backward_rows(
     (of_head.loss, sum)
 }
 
-/// A product with a constant gradient has exactly that gradient on `values`.
-fn surrogate(values: Tensor<2>, gradient: Tensor<2>) -> Tensor<1> {
-    (values * gradient).sum()
+/// Back from `values`, on which the gradient is given: a product with a constant has exactly that gradient.
+fn through_constant(values: Tensor<2>, gradient: Tensor<2>) -> Tape {
+    (values * gradient).sum().backward()
 }
 
-/// Forward without a record, then back layer by layer, each computed again from what went into it.
+/// Forward without a record, then back layer by layer from what `top` gives, each computed again from what went into it.
 fn recomputed(
     model: &Llama,
     tokens: Tensor<2, Int>,
-    pick: impl FnOnce(Tensor<2>) -> Tensor<2>,
-    chunk_rows: usize,
-    loss: impl FnMut(Tensor<2>, Range<usize>) -> (Tensor<1>, Tensor<2>),
+    top: impl FnOnce(Tensor<2>) -> (OfHead, Tape),
 ) -> (OfHead, Gradients) {
     let (plain, shape) = (model.clone().frozen(), tokens.dims());
     let rotation = plain.rotation(0, shape[1]);
@@ -98,22 +101,21 @@ fn recomputed(
         hidden = plain.through(layer, hidden, shape, &rotation);
     }
     let mut sum = Gradients::new();
-    // The gradient on `input`, of which `output` was computed.
-    let mut back = |input: &Tensor<2>, output: Tensor<2>, gradient: Tensor<2>| {
-        let mut tape = surrogate(output, gradient).backward();
+    // The gradient on `input`, which `tape` leads to.
+    let mut back = |input: &Tensor<2>, mut tape: Tape| {
         let on_input = input.grad_remove(&mut tape).expect("the output depends on its input");
         accumulate(&mut sum, gradients(model, tape));
         on_input
     };
     let input = hidden.autodiff().require_grad();
-    let output = pick(model.normed(input.clone()));
-    let of_head = head(model, output.clone().inner(), chunk_rows, loss);
-    let mut gradient = back(&input, output, of_head.on_hidden.clone());
+    let (of_head, tape) = top(model.normed(input.clone()));
+    let mut gradient = back(&input, tape);
     for (layer, input) in inputs.into_iter().enumerate().rev() {
         let input = input.autodiff().require_grad();
-        gradient = back(&input, model.through(layer, input.clone(), shape, &rotation), gradient);
+        let output = model.through(layer, input.clone(), shape, &rotation);
+        gradient = back(&input, through_constant(output, gradient));
     }
-    accumulate(&mut sum, gradients(model, surrogate(model.embed(tokens), gradient).backward()));
+    accumulate(&mut sum, gradients(model, through_constant(model.embed(tokens), gradient)));
     (of_head, sum)
 }
 
