@@ -19,6 +19,7 @@ mod size;
 mod swift;
 mod test;
 mod tidy;
+mod webgpu;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ cargo xtask COMMAND
   demo [\"PROMPT\"]   place ONNX Runtime, then run the demo pack: target alone against the pair
   test              place ONNX Runtime, then run every test of the workspace
   test --arm        core's tests as ARM code under qemu, with the arm64 ONNX Runtime
+  test --webgpu     drafter and target on WebGPU and CPU, on a software Vulkan driver where there is no GPU
   check             all that has to be green before a commit: fmt, clippy, tidy, test, docs
   tidy              the house rules that a compiler does not check
   bindings kotlin|swift [FOLDER] [--release]
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::run(rest),
         ["test"] => test::run(),
         ["test", "--arm"] => arm::test(),
+        ["test", "--webgpu"] => webgpu::test(),
         ["check"] => check::run(),
         ["tidy"] => tidy::run(),
         ["bindings", rest @ ..] => bindings::run(rest),

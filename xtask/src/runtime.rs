@@ -12,6 +12,9 @@ use crate::runtime_library;
 
 /// A wheel that holds the library for one platform.
 struct Wheel {
+    /// Package and version on PyPI.
+    package: &'static str,
+    version: &'static str,
     /// System and processor, in Rust's names.
     os: &'static str,
     arch: &'static str,
@@ -25,9 +28,14 @@ struct Wheel {
     file_name: &'static str,
 }
 
+const NO_CACHE: &str = "no cache folder for this user; set DRAFTHORSE_CACHE to a folder (absolute path)";
+const PACKAGE: &str = "onnxruntime";
+
 /// Wheels of CPython 3.12; the Python here only downloads, so its own version does not matter.
 const WHEELS: [Wheel; 4] = [
     Wheel {
+        package: PACKAGE,
+        version: runtime_library::VERSION,
         os: "linux",
         arch: "x86_64",
         tag: "manylinux_2_28_x86_64",
@@ -36,6 +44,8 @@ const WHEELS: [Wheel; 4] = [
         file_name: "libonnxruntime.so",
     },
     Wheel {
+        package: PACKAGE,
+        version: runtime_library::VERSION,
         os: "linux",
         arch: "aarch64",
         tag: "manylinux_2_28_aarch64",
@@ -44,6 +54,8 @@ const WHEELS: [Wheel; 4] = [
         file_name: "libonnxruntime.so",
     },
     Wheel {
+        package: PACKAGE,
+        version: runtime_library::VERSION,
         os: "macos",
         arch: "aarch64",
         tag: "macosx_14_0_arm64",
@@ -52,6 +64,8 @@ const WHEELS: [Wheel; 4] = [
         file_name: "libonnxruntime.dylib",
     },
     Wheel {
+        package: PACKAGE,
+        version: runtime_library::VERSION,
         os: "windows",
         arch: "x86_64",
         tag: "win_amd64",
@@ -60,6 +74,18 @@ const WHEELS: [Wheel; 4] = [
         file_name: "onnxruntime.dll",
     },
 ];
+
+/// The newest one with WebGPU inside.
+const WEBGPU_WHEEL: Wheel = Wheel {
+    package: "onnxruntime-webgpu",
+    version: "1.27.0",
+    os: "linux",
+    arch: "x86_64",
+    tag: "manylinux_2_28_x86_64",
+    sha256: "fe5e49e00ad71bc667316d57670bfbf525438783d4a3468e0d337314ec985cbe",
+    member: "onnxruntime/capi/libonnxruntime.so.1.27.0",
+    file_name: "libonnxruntime.so",
+};
 
 /// Licence texts that go with the library, inside the wheel.
 const NOTICES: [&str; 2] = ["onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"];
@@ -89,17 +115,37 @@ pub(crate) fn place(os: &str, arch: &str) -> Result<PathBuf> {
         .iter()
         .find(|wheel| wheel.os == os && wheel.arch == arch)
         .with_context(|| no_wheel(&format!("{os} {arch}")))?;
-    let folder = runtime_library::folder(os, arch)
-        .context("no cache folder for this user; set DRAFTHORSE_CACHE to a folder (absolute path)")?;
+    let folder = runtime_library::folder(os, arch).context(NO_CACHE)?;
+    place_wheel(wheel, &folder)
+}
+
+/// Places a library that has WebGPU, and returns its path.
+///
+/// # Errors
+/// As [`place_for_host`].
+pub(crate) fn place_webgpu() -> Result<PathBuf> {
+    let wheel = &WEBGPU_WHEEL;
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    ensure!(
+        (os, arch) == (wheel.os, wheel.arch),
+        "a library with WebGPU is pinned for {} {} alone",
+        wheel.os,
+        wheel.arch
+    );
+    let folder = runtime_library::cache_folder().context(NO_CACHE)?;
+    place_wheel(wheel, &folder.join(format!("{}-{}", wheel.package, wheel.version)).join(format!("{os}-{arch}")))
+}
+
+fn place_wheel(wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
     let library = folder.join(wheel.file_name);
     if library.is_file() {
         return Ok(library);
     }
 
     let parent = folder.parent().expect("the folder has a parent");
-    let staging = parent.join(format!("{os}-{arch}.{}.tmp", std::process::id()));
+    let staging = parent.join(format!("{}-{}.{}.tmp", wheel.os, wheel.arch, std::process::id()));
     fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
-    let outcome = fill(&staging, wheel).and_then(|()| publish(&staging, &folder, &library));
+    let outcome = fill(&staging, wheel).and_then(|()| publish(&staging, folder, &library));
     if staging.exists() {
         // A leftover is harmless: its name is never looked up.
         let _ = fs::remove_dir_all(&staging);
@@ -132,20 +178,20 @@ fn fill(staging: &Path, wheel: &Wheel) -> Result<()> {
 
 /// The download lands in `staging`; pip brings its own index, proxy and certificate settings.
 fn download(staging: &Path, wheel: &Wheel) -> Result<PathBuf> {
-    let version = runtime_library::VERSION;
+    let (package, version) = (wheel.package, wheel.version);
     let python = python()?;
-    eprintln!("Fetching ONNX Runtime {version} for {} {} by pip (about 20 MB) ...", wheel.os, wheel.arch);
+    eprintln!("Fetching {package} {version} for {} {} by pip (about 25 MB) ...", wheel.os, wheel.arch);
     let output = Command::new(python)
         .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"])
         .args(["--no-deps", "--only-binary=:all:", "--platform", wheel.tag])
         .args(["--python-version", "3.12", "--implementation", "cp", "--abi", "cp312", "--dest"])
         .arg(staging)
-        .arg(format!("onnxruntime=={version}"))
+        .arg(format!("{package}=={version}"))
         .output()
         .context("cannot start pip")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("pip could not download onnxruntime {version}:\n{}", said.trim_end());
+        bail!("pip could not download {package} {version}:\n{}", said.trim_end());
     }
     let found = fs::read_dir(staging)?.filter_map(|entry| Some(entry.ok()?.path()));
     found
