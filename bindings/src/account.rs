@@ -52,7 +52,7 @@ pub struct Account {
     pub time: TimeSpent,
     /// Bytes of both caches when full.
     pub cache_bytes: u64,
-    /// How many rounds chose each draft length.
+    /// How many rounds drafted so many tokens.
     pub draft_lengths: Vec<DraftLengthCount>,
     /// Rounds that drafted nothing.
     pub passthrough_rounds: u64,
@@ -88,10 +88,10 @@ pub struct PositionCount {
     pub accepted: u64,
 }
 
-/// How many rounds chose one draft length.
+/// How many rounds drafted so many tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct DraftLengthCount {
-    /// Tokens to draft.
+    /// Tokens drafted.
     pub tokens: u64,
     /// Rounds that chose it.
     pub rounds: u64,

@@ -102,6 +102,10 @@ impl<D: Drafter> Drafter for CombinedDrafter<D> {
         self.drafter.propose(context, len_max, sink)
     }
 
+    fn read(&mut self, context: &[TokenId]) -> Result<()> {
+        self.drafter.read(context)
+    }
+
     fn truncate(&mut self, len: usize) -> Result<()> {
         // What is kept beyond the context that was copied for is what verification accepted.
         if let Some(Copied { context_len, match_len, taken }) = self.copied.take()
@@ -122,11 +126,6 @@ impl<D: Drafter> Drafter for CombinedDrafter<D> {
 
     fn interrupts(&self) -> Vec<Arc<dyn Interrupt>> {
         self.drafter.interrupts()
-    }
-
-    fn context_len_max(&self) -> usize {
-        // Copying has no limit of its own; past the other drafter's it is all that is left.
-        self.lookup.context_len_max()
     }
 
     fn cache_bytes(&self) -> usize {

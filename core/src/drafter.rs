@@ -15,6 +15,17 @@ pub trait Drafter: Send {
     /// Errors of the drafter's model or of the sink. What the sink took before stays valid.
     fn propose(&mut self, context: &[TokenId], len_max: usize, sink: &mut dyn DraftSink) -> Result<()>;
 
+    /// Reads what of `context` is new to it, so that the next proposal finds only its last tokens new.
+    ///
+    /// Without it a proposal reads what it misses; but reading a prompt is no part of what a drafted token costs.
+    ///
+    /// # Errors
+    /// Errors of the drafter's model.
+    fn read(&mut self, context: &[TokenId]) -> Result<()> {
+        let _ = context;
+        Ok(())
+    }
+
     /// Forgets everything from position `len` on.
     ///
     /// # Errors
@@ -30,11 +41,6 @@ pub trait Drafter: Send {
     /// Switches that stop a proposal under way from another thread; none where proposing runs no model.
     fn interrupts(&self) -> Vec<Arc<dyn Interrupt>> {
         Vec::new()
-    }
-
-    /// Longest context that can be drafted for, in tokens.
-    fn context_len_max(&self) -> usize {
-        usize::MAX
     }
 
     /// Bytes that the drafter's own cache takes when full.

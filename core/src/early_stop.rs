@@ -66,7 +66,7 @@ impl EarlyStop {
         best.0
     }
 
-    /// True if it can stop at all, so that confidences matter.
+    /// True if it wants to know how sure the drafter was.
     pub(crate) fn is_active(&self) -> bool {
         self.active
     }

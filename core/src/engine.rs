@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use drafthorse_pack::{Folder, Manifest};
+use drafthorse_pack::{Folder, Manifest, ModelFiles};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -97,12 +97,17 @@ impl Engine {
         let room = Room::of(&folder, options)?;
         let resident_before = resident_bytes();
         let Loaded { target, drafter, drafter_missing, tokenizer } = loading::load(&folder, &room, options)?;
+        let resident_bytes = resident_bytes().zip(resident_before).map(|(now, before)| now.saturating_sub(before));
         let ((target, target_report), (drafter, drafter_report)) = (target, drafter.unzip());
         let costs = match &options.costs {
             Some(costs) => costs.clone(),
             None => {
-                let weights = folder.target_digest().unwrap_or_else(|| folder.path.display().to_string());
-                let key = format!("{weights} {target_report:?} {drafter_report:?} {options:?}");
+                let key = format!(
+                    "{} {} {target_report:?} {drafter_report:?} {options:?} {:?}",
+                    build_info(),
+                    weights(&folder),
+                    measure::WIDTHS
+                );
                 costs(options, key, &target, drafter.as_ref())?
             }
         };
@@ -112,7 +117,7 @@ impl Engine {
             cache_bytes: (target.cache_bytes() + drafter.as_ref().map_or(0, OnnxGraph::cache_bytes)) as u64,
             weight_bytes: folder.target.bytes
                 + folder.drafter.as_ref().filter(|_| drafter.is_some()).map_or(0, |d| d.bytes),
-            resident_bytes: resident_bytes().zip(resident_before).map(|(now, before)| now.saturating_sub(before)),
+            resident_bytes,
             target: target_report,
             drafter: drafter_report,
             drafter_missing,
@@ -127,7 +132,7 @@ impl Engine {
         &self.0.report
     }
 
-    /// Times what passes cost just now: the target's over each of `widths` rows (from 1 to 16; others are left out), and
+    /// Times what passes cost just now: the target's over each of `widths` rows (from 1 to 17; others are left out), and
     /// the drafter's over one. For measuring apart from any generation: nothing that sessions use is changed.
     ///
     /// # Errors
@@ -196,13 +201,15 @@ impl Engine {
                 .clone()
                 .unwrap_or_else(|| "the folder has no drafter model; name one, or draft by prompt lookup".into()),
         };
-        Ok(Some(match (drafting, self.model_drafter()?) {
-            (Drafting::None, _) => return Ok(None),
-            (Drafting::Lookup, _) | (Drafting::Auto, None) => Box::new(lookup()),
-            (Drafting::Model | Drafting::Auto, Some(model)) => Box::new(model),
-            (Drafting::Both, Some(model)) => Box::new(CombinedDrafter::new(lookup(), model, COPY_MATCH_LEN_MIN)),
-            (Drafting::Model | Drafting::Both, None) => return Err(needed()),
-        }))
+        let model = || self.model_drafter()?.ok_or_else(needed);
+        Ok(match drafting {
+            Drafting::None => None,
+            Drafting::Lookup => Some(Box::new(lookup())),
+            Drafting::Model => Some(Box::new(model()?)),
+            Drafting::Both => Some(Box::new(CombinedDrafter::new(lookup(), model()?, COPY_MATCH_LEN_MIN))),
+            Drafting::Auto if self.0.drafter.is_none() => Some(Box::new(lookup())),
+            Drafting::Auto => Some(Box::new(model()?)),
+        })
     }
 
     fn model_drafter(&self) -> Result<Option<ModelDrafter<OnnxModel>>> {
@@ -231,6 +238,15 @@ fn check_digests(folder: &Folder, options: &EngineOptions) -> Result<()> {
         kept.write(());
     }
     Ok(())
+}
+
+/// What tells the weights of `folder`'s models from others: digests, or paths and sizes where there are none.
+fn weights(folder: &Folder) -> String {
+    let of = |files: &ModelFiles| match folder.recorded_digest(files) {
+        Some(digest) => digest,
+        None => format!("{} {}", files.path.display(), files.bytes),
+    };
+    [Some(&folder.target), folder.drafter.as_ref()].into_iter().flatten().map(of).collect::<Vec<_>>().join(" ")
 }
 
 /// Costs kept from an earlier start, or measured now.

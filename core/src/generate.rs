@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Account, CancelHandle, DraftChoice, DraftedRound, Error, GenerationPlan, Known, OutputText, Passthrough, Recorder,
-    Result, RoundRecord, Stop, StopReason, TokenId, TokenMaskSource,
+    Account, CancelHandle, DraftChoice, DraftSource, DraftedRound, Error, GenerationPlan, Known, OutputText,
+    Passthrough, Recorder, Result, RoundRecord, Stop, StopReason, TokenId, TokenMaskSource,
     round::{Pair, Rounds},
     state::Held,
     stop::TOKEN_TEXT_LEN,
@@ -19,7 +19,7 @@ const PREFILL_EVENT_LEN: usize = 256;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Part of the prompt is in the cache.
+    /// Part of the prompt is in the cache: at the end all of it but the last token, which the first round scores.
     Prefill {
         /// Prompt tokens in the cache, those kept from the last turn included.
         done: usize,
@@ -111,7 +111,7 @@ impl Generation {
             lossless: rounds.is_lossless() && (state.rows_independent || draft_len_max == 0),
         };
         let spare = Chunk {
-            text: String::with_capacity(TOKEN_TEXT_LEN),
+            text: String::with_capacity(TOKEN_TEXT_LEN * (rounds.draft_len_max() + 1)),
             tokens: Vec::with_capacity(rounds.draft_len_max() + 1),
         };
         Self {
@@ -147,6 +147,22 @@ impl Generation {
         self.start.elapsed().saturating_sub(self.idle)
     }
 
+    fn step(&mut self) -> Option<Result<Event>> {
+        match self.advance() {
+            Ok(event) => event.map(Ok),
+            Err(Error::Cancelled) if self.cancel.is_cancelled() => {
+                self.phase = Phase::Ending(StopReason::Cancelled);
+                let mut chunk = Chunk::default();
+                self.output.finish(&mut chunk.text);
+                Some(Ok(if chunk.text.is_empty() { self.end(StopReason::Cancelled) } else { Event::Tokens(chunk) }))
+            }
+            Err(error) => {
+                self.phase = Phase::Ended;
+                Some(Err(error))
+            }
+        }
+    }
+
     fn advance(&mut self) -> Result<Option<Event>> {
         match self.phase {
             Phase::Prefill => self.prefill().map(Some),
@@ -179,13 +195,20 @@ impl Generation {
         let state = self.held.state_mut();
         let first = state.history.len();
         let limit = state.draft_len_limit(self.max_tokens - (first - self.output_start));
-        let forced = self.rounds.look_ahead(limit).len();
-        let source = state.draft_source(self.rounds.forced());
+        let forced = self.rounds.look_ahead(limit);
+        let source = state.draft_source(forced);
+        let forced = forced.len();
         let choice = match &state.drafter {
             Some(_) => state.draft_length.choose(source, self.rounds.draft_len_max().min(limit) - forced),
             None if state.target.scores_every_row() => DraftChoice::nothing(Passthrough::NoDrafter),
             None => DraftChoice::nothing(Passthrough::LastRowOnly),
         };
+        if choice.len > 0 && source == DraftSource::Model {
+            // As far as the prompt is new to it: once, and no part of what drafting costs.
+            let begun = Instant::now();
+            state.read_prompt(self.output_start - 1)?;
+            self.recorder.drafter_prefill(begun.elapsed());
+        }
         let mut pair =
             Pair { target: &mut *state.target, drafter: state.drafter.as_deref_mut(), history: &mut state.history };
         let outcome = self.rounds.run(&mut pair, choice.len, &choice.stop)?;
@@ -202,7 +225,6 @@ impl Generation {
 
         let (chunk, ended) = self.show(first, outcome.accepted)?;
         let record = RoundRecord {
-            draft_len: forced + choice.len,
             drafted: outcome.forced + self.rounds.confidences().len(),
             proposed: outcome.proposed,
             accepted: outcome.accepted,
@@ -231,6 +253,7 @@ impl Generation {
         let mut chunk = std::mem::take(&mut self.spare);
         chunk.text.clear();
         chunk.tokens.clear();
+        chunk.tokens.reserve(state.history.len() - first);
         let mut ended = None;
         for (offset, &id) in state.history.tokens()[first..].iter().enumerate() {
             let stop = self.output.push(id, &mut chunk.text);
@@ -264,24 +287,6 @@ impl Iterator for Generation {
         let event = self.step();
         self.handed_over = Some(Instant::now());
         event
-    }
-}
-
-impl Generation {
-    fn step(&mut self) -> Option<Result<Event>> {
-        match self.advance() {
-            Ok(event) => event.map(Ok),
-            Err(Error::Cancelled) if self.cancel.is_cancelled() => {
-                self.phase = Phase::Ending(StopReason::Cancelled);
-                let mut chunk = Chunk::default();
-                self.output.finish(&mut chunk.text);
-                Some(Ok(if chunk.text.is_empty() { self.end(StopReason::Cancelled) } else { Event::Tokens(chunk) }))
-            }
-            Err(error) => {
-                self.phase = Phase::Ended;
-                Some(Err(error))
-            }
-        }
     }
 }
 

@@ -47,6 +47,7 @@ impl Kept {
         let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
         let written = written.and_then(|()| fs::write(&part, json)).and_then(|()| fs::rename(&part, &self.path));
         if let Err(error) = written {
+            let _ = fs::remove_file(&part);
             log::warn!("{} was not written: {error}", self.path.display());
         }
     }

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{CostProfile, Model, Result, TokenId};
+use crate::{CostProfile, DRAFT_LEN_MAX, Model, Result, TokenId};
 
 /// Rows of the target's passes that are timed at an opening, the most telling first, as time may end: all of those that
 /// short drafts need, since costs rise in steps where kernels work on several rows at once. The costs between are
 /// interpolated.
 pub(crate) const WIDTHS: [usize; 10] = [1, 2, 4, 8, 3, 6, 5, 7, 12, 16];
 
-/// Rows of the widest pass that is timed.
-const WIDTH_MAX: usize = 16;
+/// Rows of the widest pass that is timed: the longest draft and the anchor.
+const WIDTH_MAX: usize = DRAFT_LEN_MAX + 1;
 
 /// Tokens in the cache while measuring: a conversation under way.
 const CONTEXT_LEN: usize = 64;
@@ -44,10 +44,13 @@ pub(crate) fn costs(
     widths: &[usize],
     every: bool,
 ) -> Result<(CostProfile, bool)> {
-    let context = vec![1 as TokenId; CONTEXT_LEN.min(target.context_len_max() / 2)];
-    target.prefill(&context)?;
-    if let Some(drafter) = &mut drafter {
-        drafter.prefill(&context)?;
+    let room = drafter.as_ref().map_or(usize::MAX, |drafter| drafter.context_len_max()).min(target.context_len_max());
+    let context = vec![1 as TokenId; CONTEXT_LEN.min(room / 2)];
+    if !context.is_empty() {
+        target.prefill(&context)?;
+        if let Some(drafter) = &mut drafter {
+            drafter.prefill(&context)?;
+        }
     }
     let fits = |width: usize| {
         width == 1
@@ -83,12 +86,16 @@ pub(crate) fn costs(
     if let Some(drafter) = drafter {
         drafter.truncate(0)?;
     }
-    Ok((CostProfile::new(target_ms, (!drafter_ms.is_empty()).then(|| typical(&mut drafter_ms))), calm))
+    let drafter_ms = (!drafter_ms.is_empty()).then(|| {
+        calm &= is_calm(&mut drafter_ms);
+        typical(&mut drafter_ms)
+    });
+    Ok((CostProfile::new(target_ms, drafter_ms), calm))
 }
 
 /// Milliseconds per pass of a draft by `drafter`.
 fn draft(drafter: &mut dyn Model, context_len: usize) -> Result<f64> {
-    let passes = DRAFT_RUN.min(drafter.context_len_max() - context_len).max(1);
+    let passes = DRAFT_RUN.min(drafter.context_len_max() - context_len);
     let start = Instant::now();
     for _ in 0..passes {
         drafter.score(&[1])?;

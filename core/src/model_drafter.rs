@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{DraftSink, Drafter, Error, Interrupt, Model, Result, TokenId};
+use crate::{DraftSink, DraftSource, Drafter, Error, Interrupt, Model, Result, TokenId};
 
 /// Proposes by sampling from a [`Model`] one token at a time.
 ///
@@ -108,16 +108,23 @@ impl<M: Model> Drafter for ModelDrafter<M> {
         Ok(())
     }
 
+    fn read(&mut self, context: &[TokenId]) -> Result<()> {
+        if context.len() > self.model.len() && context.len() <= self.model.context_len_max() {
+            self.model.prefill(&context[self.model.len()..])?;
+        }
+        Ok(())
+    }
+
     fn truncate(&mut self, len: usize) -> Result<()> {
         self.model.truncate(len)
     }
 
-    fn interrupts(&self) -> Vec<Arc<dyn Interrupt>> {
-        vec![self.model.interrupt()]
+    fn source(&mut self, context: &[TokenId]) -> DraftSource {
+        if context.len() <= self.model.context_len_max() { DraftSource::Model } else { DraftSource::Nothing }
     }
 
-    fn context_len_max(&self) -> usize {
-        self.model.context_len_max()
+    fn interrupts(&self) -> Vec<Arc<dyn Interrupt>> {
+        vec![self.model.interrupt()]
     }
 
     fn cache_bytes(&self) -> usize {
@@ -170,11 +177,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_is_not_read_again() {
+        let mut drafter = ModelDrafter::new(counting(50), 50);
+        drafter.read(&[1, 2, 3, 4]).unwrap();
+        drafter.read(&[1, 2, 3]).unwrap();
+        let context = [1, 2, 3, 4, 5];
+        assert_eq!(propose(&mut drafter, &context, 2), [15, 30]);
+        assert_eq!(drafter.model().passes(), [4, 1, 1]);
+    }
+
+    #[test]
     fn a_full_drafter_drafts_less_and_then_nothing() {
         let mut drafter = ModelDrafter::new(counting(50).with_context_len_max(4), 50);
         assert_eq!(propose(&mut drafter, &[1, 2, 3], 5).len(), 2);
         drafter.truncate(3).unwrap();
         assert!(propose(&mut drafter, &[1, 2, 3, 4, 5], 5).is_empty());
+        assert_eq!(drafter.source(&[1, 2, 3, 4]), DraftSource::Model);
+        assert_eq!(drafter.source(&[1, 2, 3, 4, 5]), DraftSource::Nothing);
+        drafter.read(&[1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(drafter.model().tokens(), [1, 2, 3], "too long a text is not begun");
         assert!(propose(&mut drafter, &[], 5).is_empty());
     }
 

@@ -163,7 +163,7 @@ pub(crate) fn model_options(
             present_key: Some(io.present_key.clone()),
             present_value: Some(io.present_value.clone()),
         },
-        layout: files.shared_buffer.filter(|shared| !shared).map(|_| CacheLayout::Growing),
+        layout: Some(if files.shares_buffer() { CacheLayout::Shared } else { CacheLayout::Growing }),
         context_len_max: files.shape.context_len.unwrap_or(room.context_len),
         context_len: Some(files.shape.context_len.map_or(room.context_len, |own| own.min(room.context_len))),
         cache_bytes_max: options.cache_bytes_max,

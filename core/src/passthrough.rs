@@ -14,7 +14,7 @@ pub enum Passthrough {
     NoDrafter,
     /// The target's graph returns logits for the last token only, so that proposals cannot be checked.
     LastRowOnly,
-    /// The drafter has nothing to propose here: no earlier text to copy from.
+    /// The drafter has nothing to propose here: no earlier text to copy from, or its own context is full.
     NothingToPropose,
     /// One token is left of the tokens allowed or of the context.
     OneTokenLeft,

@@ -100,11 +100,6 @@ impl Rounds {
         &self.forced
     }
 
-    /// What [`look_ahead`](Self::look_ahead) found.
-    pub(crate) fn forced(&self) -> &[TokenId] {
-        &self.forced
-    }
-
     /// Confirms at least one token and at most one more than what [`look_ahead`](Self::look_ahead) found and the
     /// drafter's `draft_len` tokens, and appends them to the history.
     ///
@@ -121,8 +116,9 @@ impl Rounds {
             pair.history.truncate(confirmed);
             if let Some(constraint) = &mut self.constraint
                 && drafted > 0
+                && let Err(error) = constraint.rollback(drafted)
             {
-                constraint.rollback(drafted)?;
+                log::error!("after a failed round: {error}");
             }
         }
         outcome

@@ -28,17 +28,15 @@ impl State {
     }
 
     /// Most tokens that a round may draft where `tokens_left` may still be emitted: γ ≤ tokens left − 1, and anchor and
-    /// draft must fit both caches.
+    /// draft must fit the target's cache.
     pub(crate) fn draft_len_limit(&self, tokens_left: usize) -> usize {
         if !self.target.scores_every_row() {
             return 0;
         }
-        let drafter_len = self.drafter.as_ref().map_or(usize::MAX, |drafter| drafter.context_len_max());
-        let context_len = self.target.context_len_max().min(drafter_len);
-        (tokens_left - 1).min(context_len.saturating_sub(self.history.len()))
+        (tokens_left - 1).min(self.target.context_len_max().saturating_sub(self.history.len()))
     }
 
-    /// Where the next proposal would come from.
+    /// Where a proposal after the history and `forced` tokens would come from.
     pub(crate) fn draft_source(&mut self, forced: &[TokenId]) -> DraftSource {
         let Some(drafter) = &mut self.drafter else { return DraftSource::Nothing };
         let confirmed = self.history.len();
@@ -46,6 +44,12 @@ impl State {
         let source = drafter.source(self.history.tokens());
         self.history.truncate(confirmed);
         source
+    }
+
+    /// Has the drafter read the prompt but its last token, the first of `len` tokens of the history, as far as it has not.
+    pub(crate) fn read_prompt(&mut self, len: usize) -> Result<()> {
+        let Self { drafter: Some(drafter), history, .. } = self else { return Ok(()) };
+        drafter.read(&history.tokens()[..len])
     }
 
     /// Bytes of both caches when full.

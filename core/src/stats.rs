@@ -39,7 +39,7 @@ pub struct Account {
     /// Times between tokens: a round's time is shared evenly by the tokens it confirmed. The first round's tokens
     /// arrive with the first one and have none.
     pub inter_token_ms: Percentiles,
-    /// Prompt tokens per second of prefill; 0 without prefill.
+    /// Prompt tokens per second of the target's prefill; 0 without prefill.
     pub prefill_tokens_per_s: f64,
     /// Tokens per second after the first round; 0 if there was no second.
     pub decode_tokens_per_s: f64,
@@ -61,7 +61,7 @@ pub struct Account {
     pub time: TimeSpent,
     /// Bytes of both caches when full.
     pub cache_bytes: usize,
-    /// How many rounds chose each draft length, from 0 up to the longest.
+    /// How many rounds drafted so many tokens, from 0 up to the longest draft.
     pub draft_lens: Vec<usize>,
     /// Rounds that drafted nothing.
     pub passthrough_rounds: usize,
@@ -87,9 +87,9 @@ pub struct PositionCount {
 pub struct TimeSpent {
     /// From the start to the end.
     pub total_ms: f64,
-    /// The target's passes over the prompt.
+    /// Both models' passes over the prompt.
     pub prefill_ms: f64,
-    /// The drafter.
+    /// The drafter's passes of the rounds.
     pub draft_ms: f64,
     /// The target's passes over anchor and draft.
     pub score_ms: f64,
@@ -117,8 +117,6 @@ pub struct Known {
 /// What one round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RoundRecord {
-    /// Draft length that was chosen; the drafter may have offered less.
-    pub draft_len: usize,
     /// Tokens drafted.
     pub drafted: usize,
     /// Of these, the first ones, which the target was asked about.
@@ -145,6 +143,7 @@ pub struct Recorder {
     known: Known,
     prefilled: usize,
     prefill: Duration,
+    drafter_prefill: Duration,
     rounds: usize,
     confirmed: usize,
     emitted: usize,
@@ -169,6 +168,7 @@ impl Recorder {
             known,
             prefilled: 0,
             prefill: Duration::ZERO,
+            drafter_prefill: Duration::ZERO,
             rounds: 0,
             confirmed: 0,
             emitted: 0,
@@ -186,10 +186,15 @@ impl Recorder {
         }
     }
 
-    /// Notes that `tokens` of the prompt were prefilled in `time`.
+    /// Notes that the target read `tokens` of the prompt in `time`.
     pub fn prefill(&mut self, tokens: usize, time: Duration) {
         self.prefilled += tokens;
         self.prefill += time;
+    }
+
+    /// Notes that the drafter read the prompt in `time`.
+    pub fn drafter_prefill(&mut self, time: Duration) {
+        self.drafter_prefill += time;
     }
 
     /// Notes a round that ended `at`.
@@ -200,7 +205,7 @@ impl Recorder {
         self.draft += round.draft;
         self.score += round.score;
         self.accept += round.accept;
-        self.draft_lens[round.draft_len.min(DRAFT_LEN_MAX)] += 1;
+        self.draft_lens[round.drafted.min(DRAFT_LEN_MAX)] += 1;
         for (position, count) in self.positions.iter_mut().enumerate().take(round.proposed) {
             count.proposed += 1;
             count.accepted += usize::from(position < round.accepted);
@@ -231,7 +236,8 @@ impl Recorder {
         let proposed: usize = self.positions.iter().map(|count| count.proposed).sum();
         let accepted: usize = self.positions.iter().map(|count| count.accepted).sum();
         let (first_at, first_tokens) = self.first.unwrap_or_default();
-        let parts = self.prefill + self.draft + self.score + self.accept;
+        let prefill = self.prefill + self.drafter_prefill;
+        let parts = prefill + self.draft + self.score + self.accept;
         Account {
             stop_reason,
             prompt_tokens: self.known.prompt_tokens,
@@ -253,7 +259,7 @@ impl Recorder {
             tokens_per_target_call: ratio(self.confirmed as f64, self.rounds as f64),
             time: TimeSpent {
                 total_ms: millis(at),
-                prefill_ms: millis(self.prefill),
+                prefill_ms: millis(prefill),
                 draft_ms: millis(self.draft),
                 score_ms: millis(self.score),
                 accept_ms: millis(self.accept),
@@ -298,9 +304,9 @@ mod tests {
         let mut recorder = Recorder::new(KNOWN, 100);
         recorder.prefill(8, ms(30));
         recorder.prefill(8, ms(10));
-        let round = |draft_len, proposed, accepted, emitted| RoundRecord {
-            draft_len,
-            drafted: draft_len,
+        recorder.drafter_prefill(ms(2));
+        let round = |drafted, proposed, accepted, emitted| RoundRecord {
+            drafted,
             proposed,
             accepted,
             emitted,
@@ -331,7 +337,7 @@ mod tests {
         recorder.round(&round(2, 0, 0, 1), ms(93));
         assert_eq!(recorder.account(StopReason::MaxTokens, ms(95)).passthrough_rounds, 1);
         let time = account.time;
-        assert_eq!((time.draft_ms, time.score_ms, time.accept_ms, time.other_ms), (14.0, 30.0, 3.0, 8.0));
+        assert_eq!((time.draft_ms, time.score_ms, time.accept_ms, time.other_ms), (14.0, 30.0, 3.0, 6.0));
         assert_eq!(time.prefill_ms + time.draft_ms + time.score_ms + time.accept_ms + time.other_ms, time.total_ms);
     }
 

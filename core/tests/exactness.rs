@@ -48,18 +48,51 @@ fn token_and_block_verification_are_exact_and_block_is_never_shorter() {
     assert!(longer > 60, "block verification was longer in only {longer} of 240 pairs");
 }
 
+/// What the definition says of a lenient round, in plain numbers: of every drafted token min(q, f(p)) stays, and the rest
+/// is replaced by norm(max(f(p) − q, 0)). `f` makes f(p) of p.
+fn lenient(pair: &Pair, f: fn(f64) -> f64, draft: &mut Vec<TokenId>, chance: f64, texts: &mut Texts) {
+    let (p, q) = (pair.target(draft), pair.drafter(draft));
+    let certain = pair.is_certain(draft);
+    if draft.len() == pair.draft_len || (!certain && pair.stops(&[], draft, &q)) {
+        return pair.finish(draft, chance, texts);
+    }
+    let (mut rejected, mut residual) = (1.0, Vec::new());
+    for token in 0..pair.vocab_len as TokenId {
+        let drawn = if certain { f64::from(token == q.best()) } else { q.prob(token) };
+        let kept = f(p.prob(token)).min(drawn);
+        residual.push(f(p.prob(token)) - kept);
+        rejected -= kept;
+        if kept > 0.0 {
+            draft.push(token);
+            lenient(pair, f, draft, chance * kept, texts);
+            draft.pop();
+        }
+    }
+    let mass: f64 = residual.iter().sum();
+    for (token, weight) in (0..).zip(residual).filter(|_| rejected > 1e-15) {
+        draft.push(token);
+        pair.finish(draft, chance * rejected * weight / mass, texts);
+        draft.pop();
+    }
+}
+
 #[test]
-fn lenient_verification_is_exact_at_one_and_bounded_below() {
-    let kinds: [fn(f64) -> Lenience; 3] = [Lenience::Linear, Lenience::Square, Lenience::Exponential];
-    for pair in pairs().take(60) {
+fn lenient_verification_is_exact_at_one_and_as_defined_below() {
+    type Kind = (fn(f64) -> Lenience, fn(f64) -> f64);
+    let kinds: [Kind; 3] =
+        [(Lenience::Linear, |p| p / 0.5), (Lenience::Square, |p| p / 0.25), (Lenience::Exponential, |p| p.sqrt())];
+    for pair in pairs() {
         let plain = pair.plain();
         let (_, token_accepted) = pair.round(Rule::Token);
-        for lenience in kinds {
+        for (lenience, f) in kinds {
             let (exact, _) = pair.round(Rule::Lenient(lenience(1.0)));
             assert!(total_variation(&exact, &plain) < TOLERANCE);
             let (lossy, accepted) = pair.round(Rule::Lenient(lenience(0.5)));
+            let mut defined = Texts::new();
+            lenient(&pair, f, &mut Vec::new(), 1.0, &mut defined);
+            let off = total_variation(&lossy, &defined);
+            assert!(off < TOLERANCE, "total variation {off} with {pair:?}");
             assert!(accepted >= token_accepted - TOLERANCE, "lenience accepted less with {pair:?}");
-            assert!((lossy.values().sum::<f64>() - 1.0).abs() < TOLERANCE);
             // The first token's chance never exceeds f(p).
             let p = pair.target(&[]);
             for token in 0..pair.vocab_len as TokenId {
@@ -266,9 +299,10 @@ fn numbers_addressed_by_the_drafted_position_would_bias_block_verification() {
     assert!((share(false) - 2.0 / 3.0).abs() > 0.02, "{}", share(false));
 }
 
+/// Equal for every seed, which is more than equal chances; the noise behind them cannot be enumerated.
 #[test]
 fn seed_coupled_text_is_that_of_plain_sampling_whatever_is_drafted() {
-    for pair in pairs().take(80) {
+    for pair in pairs() {
         let random = Random::new(pair.seed * 31 + 5);
         let mut plain = Vec::new();
         for position in 0..24 {

@@ -26,13 +26,20 @@ const Z_MAX: f64 = 4.75;
 
 type Counts = BTreeMap<Vec<TokenId>, u64>;
 
-fn options(verification: Verification) -> GenerationOptions {
+/// What is sampled: by a rule, from drafts of a length.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    verification: Verification,
+    draft_length: DraftLength,
+}
+
+fn options(way: Way) -> GenerationOptions {
     GenerationOptions {
         max_tokens: Some(LEN),
         temperature: Some(1.5),
         top_k: Some(3),
-        verification: Some(verification),
-        draft_length: Some(DraftLength::Fixed(LEN - 1)),
+        verification: Some(way.verification),
+        draft_length: Some(way.draft_length),
         ..Default::default()
     }
 }
@@ -57,10 +64,10 @@ fn expected(target: &Session) -> BTreeMap<Vec<TokenId>, f64> {
     open.into_iter().collect()
 }
 
-fn sample(session: &Session, verification: Verification, seeds: std::ops::Range<u64>) -> Counts {
+fn sample(session: &Session, way: Way, seeds: std::ops::Range<u64>) -> Counts {
     let mut counts = Counts::new();
     for seed in seeds {
-        let options = GenerationOptions { seed: Some(seed), ..options(verification) };
+        let options = GenerationOptions { seed: Some(seed), ..options(way) };
         *counts.entry(answer(session, &PROMPT, &options).unwrap().tokens).or_default() += 1;
     }
     counts
@@ -91,12 +98,13 @@ fn every_lossless_rule_samples_the_target_s_distribution_and_a_lenient_one_does_
     let expected = expected(&session(&engine, Drafting::None));
     println!("{} continuations are possible", expected.len());
 
-    let z = |verification, continuations: u64| {
+    let z = |verification, draft_length, continuations: u64| {
+        let way = Way { verification, draft_length };
         let engine = &engine;
         let halves = [0..continuations / 2, continuations / 2..continuations];
         let counts = std::thread::scope(|scope| {
             let threads =
-                halves.map(|seeds| scope.spawn(move || sample(&session(engine, Drafting::Model), verification, seeds)));
+                halves.map(|seeds| scope.spawn(move || sample(&session(engine, Drafting::Model), way, seeds)));
             threads.map(|thread| thread.join().unwrap())
         });
         let [mut counts, more] = counts;
@@ -104,13 +112,22 @@ fn every_lossless_rule_samples_the_target_s_distribution_and_a_lenient_one_does_
             *counts.entry(tokens).or_default() += count;
         }
         let z = z_of_chi_square(&counts, &expected);
-        println!("{verification:?}: {z:.2} standard deviations over {continuations} continuations");
+        println!("{way:?}: {z:.2} standard deviations over {continuations} continuations");
         z
     };
+    let fixed = DraftLength::Fixed(LEN - 1);
     for verification in [Verification::Token, Verification::Block, Verification::SeedCoupled] {
-        assert!(z(verification, CONTINUATIONS) < Z_MAX, "{verification:?} does not sample the target's distribution");
+        assert!(
+            z(verification, fixed, CONTINUATIONS) < Z_MAX,
+            "{verification:?} does not sample the target's distribution"
+        );
+    }
+    // Drafts that end early, by what was accepted before and how sure the drafter is.
+    for verification in [Verification::Token, Verification::Block] {
+        let z = z(verification, DraftLength::Adaptive(LEN - 1), CONTINUATIONS / 2);
+        assert!(z < Z_MAX, "{verification:?} with early stops does not sample the target's distribution");
     }
     // The test can fail: leniency moves the distribution, and a twentieth of the samples shows it.
     let lenient = Verification::Lenient(Lenience::Linear(0.5));
-    assert!(z(lenient, CONTINUATIONS / 20) > Z_MAX, "a lossy rule went unnoticed");
+    assert!(z(lenient, fixed, CONTINUATIONS / 20) > Z_MAX, "a lossy rule went unnoticed");
 }

@@ -11,7 +11,7 @@ use drafthorse_graph::{
     fixtures::{LAYOUTS, PRECISIONS, RandomPair},
     rewrite,
 };
-use drafthorse_tests::{answer, margin, random_pack, session};
+use drafthorse_tests::{answer, demo_pack, margin, random_pack, session};
 
 /// Tokens per answer.
 const LEN: usize = 48;
@@ -72,6 +72,24 @@ fn greedy_text_is_the_target_s_own_in_bf16() {
         rewrite::bf16_io(&folder.path().join(model)).unwrap();
     }
     compare_pack(folder.path(), layout_name, "bf16");
+}
+
+/// Trained models, one of which costs a twelfth of the other: drafts are long, and their unsure ends are pruned.
+#[test]
+fn greedy_text_of_a_trained_pair_is_the_target_s_own_though_drafts_are_pruned() {
+    let engine = drafthorse_tests::open(&demo_pack());
+    let (alone, pair) = (session(&engine, Drafting::None), session(&engine, Drafting::Model));
+    let options = GenerationOptions { temperature: Some(0.0), max_tokens: Some(200), ..Default::default() };
+    let mut pruned = 0;
+    for prompt in ["Once upon a time", "One day, Tom saw a big dog", "The little girl was sad because"] {
+        let prompt = engine.tokenizer().encode(prompt).unwrap();
+        let expected = answer(&alone, &prompt, &options).unwrap();
+        let got = answer(&pair, &prompt, &options).unwrap();
+        assert_eq!((got.text, got.tokens), (expected.text, expected.tokens));
+        pruned += got.account.drafted - got.account.proposed;
+    }
+    println!("{pruned} drafted tokens were not checked");
+    assert!(pruned > 0, "no draft was pruned");
 }
 
 fn compare_pack(folder: &Path, layout: &str, precision: &str) {

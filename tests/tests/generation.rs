@@ -55,6 +55,9 @@ fn a_full_context_ends_the_text_and_never_passes_the_cache() {
         assert_eq!(got.tokens, whole[..context_len - PROMPT.len() + 1]);
         assert_eq!(got.account.stop_reason, StopReason::ContextFull);
     }
+    // The smallest there is: opening it measures passes over it, too.
+    let one = answer(&short(&engine, 1), &PROMPT[..1], &greedy(1000)).unwrap();
+    assert_eq!((one.tokens.len(), one.account.stop_reason), (1, StopReason::ContextFull));
     let refused = answer(&short(&engine, 3), &PROMPT, &greedy(5));
     assert!(matches!(refused, Err(Error::ContextFull { needed: 4, capacity: 3 })), "{refused:?}");
 }
@@ -315,7 +318,13 @@ fn old_turns_are_dropped_where_the_policy_says_so() {
 
 #[test]
 fn memory_is_refused_with_its_numbers_and_a_drafter_can_be_left_out() {
-    let folder = pack();
+    for (name, layout) in LAYOUTS {
+        println!("{name}");
+        within_memory(&random_pack(&RandomPair::small().unwrap(), &GraphOptions::new(layout, PRECISIONS[0].1)));
+    }
+}
+
+fn within_memory(folder: &TempDir) {
     let engine = open(folder.path());
     let per_token = engine.report().cache_bytes / engine.report().context_len as u64;
     let asked =
@@ -328,4 +337,9 @@ fn memory_is_refused_with_its_numbers_and_a_drafter_can_be_left_out() {
     let tight = Engine::open(folder.path(), &asked(100 * per_token - 1)).unwrap();
     assert!(tight.report().drafter.is_none() && tight.report().drafter_missing.is_some());
     assert_eq!(tight.report().context_len, 100);
+    // Without a wish it is the context that gives way.
+    let shrunk = EngineOptions { cache_bytes_max: 100 * per_token, ..EngineOptions::default() };
+    let shrunk = Engine::open(folder.path(), &shrunk).unwrap();
+    assert_eq!((shrunk.report().context_len, shrunk.report().cache_bytes), (100, 100 * per_token));
+    assert!(shrunk.report().drafter.is_some());
 }

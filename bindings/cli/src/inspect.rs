@@ -107,12 +107,7 @@ fn model(files: &ModelFiles) -> Model {
         file: files.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         bytes: files.bytes,
         weights: weights(&files.header),
-        cache_layout: match files.shared_buffer {
-            Some(true) => "shared buffer",
-            Some(false) => "growing",
-            None if files.header.count("GroupQueryAttention") > 0 => "shared buffer or growing",
-            None => "growing",
-        },
+        cache_layout: if files.shares_buffer() { "shared buffer" } else { "growing" },
         logits: files.logits_element().map(|element| element.to_string()),
         logits_rows: if files.last_row_only() { "the last token only: no speculation" } else { "every token" },
         cache: files.cache_element().map(|element| element.to_string()),

@@ -25,7 +25,7 @@ fn interrupted_conversation() -> (Option<i32>, Vec<String>) {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if event["event"] == "tokens" && !interrupted {
             interrupted = true;
-            let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+            let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
             assert!(sent.success());
         }
         if event["event"] == "finished" {

@@ -135,7 +135,7 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
     }
     if let Some(drafter) = &mut drafter {
         // The configuration has one flag for both models; a drafter that cannot share a buffer grows its cache.
-        let can = drafter.header.can_share_buffer() || !target.header.can_share_buffer();
+        let can = drafter.can_share_buffer() || !target.can_share_buffer();
         drafter.shared_buffer = drafter.shared_buffer.map(|shared| shared && can);
     }
     let beside = if config.eos.is_empty() { tokens_beside(&root)? } else { SpecialTokens::default() };

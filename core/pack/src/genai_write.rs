@@ -94,10 +94,10 @@ fn outputs(model: &ModelFiles) -> Value {
 /// True if onnxruntime-genai takes `drafter` as the `draft` of `target`: logits of one width, one cache layout (the
 /// configuration has a single flag for both) and the same providers.
 pub(crate) fn is_pair(target: &ModelFiles, drafter: &ModelFiles) -> bool {
-    let shared = target.shared_buffer.unwrap_or_else(|| target.header.can_share_buffer());
+    let shared = target.shared_buffer.unwrap_or_else(|| target.can_share_buffer());
     drafter.id_map.is_none()
         && drafter.shape.vocab_len == target.shape.vocab_len
-        && (!shared || drafter.header.can_share_buffer())
+        && (!shared || drafter.can_share_buffer())
         && drafter.session.providers == target.session.providers
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn config(folder: &Folder, filename: &str) -> Map<String, Value> {
     model.insert("decoder".into(), Value::Object(decoder_block(&folder.target, filename)));
     let mut config = Map::new();
     config.insert("model".into(), Value::Object(model));
-    config.insert("search".into(), search(&folder.search, folder.target.header.can_share_buffer()));
+    config.insert("search".into(), search(&folder.search, folder.target.can_share_buffer()));
     config
 }
 

@@ -11,7 +11,7 @@ use crate::{Error, Result, error::io, onnx::DataType, wire::WireError};
 /// Most bytes of an ONNX file: protobuf ends at 2 GiB.
 pub(crate) const ONNX_BYTES_MAX: u64 = 1 << 31;
 /// The attention that can update a cache in place.
-const ATTENTION: &str = "GroupQueryAttention";
+pub(crate) const ATTENTION: &str = "GroupQueryAttention";
 
 /// Element type of a tensor, numbered as in `TensorProto.DataType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,8 +24,6 @@ impl ElementType {
     pub const I32: Self = Self(6);
     /// 64-bit whole number.
     pub const I64: Self = Self(7);
-    /// Boolean.
-    pub const BOOL: Self = Self(9);
     /// 16-bit IEEE float.
     pub const F16: Self = Self(10);
     /// 16-bit brain float.
@@ -186,11 +184,6 @@ impl Header {
     pub fn count(&self, operator: &str) -> u64 {
         let named = |key: &str| key.rsplit("::").next() == Some(operator);
         self.operators.iter().filter(|(key, _)| named(key)).map(|(_, count)| count).sum()
-    }
-
-    /// True if attention can update a cache in place, so that past and present may share one buffer.
-    pub fn can_share_buffer(&self) -> bool {
-        self.count(ATTENTION) > 0
     }
 
     /// True if activations are quantised with one scale for all rows of a pass. A rejected draft then changes its

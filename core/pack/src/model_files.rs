@@ -6,7 +6,7 @@ use crate::{
     Error, Result,
     error::io,
     genai::DecoderConfig,
-    header::{Dimension, ElementType, Header},
+    header::{ATTENTION, Dimension, ElementType, Header},
     root::{NamedBy, Root},
     settings::{IoNames, SessionSettings, Shape, layer_name},
     vocabulary::IdMap,
@@ -87,7 +87,19 @@ impl ModelFiles {
         self.header.input(&layer_name(template, 0))?.element
     }
 
-    /// Bytes that one token takes in the KV cache of all layers, where the graph states its sizes.
+    /// True if every layer's attention can update a cache in place, so that past and present may share one buffer.
+    pub fn can_share_buffer(&self) -> bool {
+        self.header.count(ATTENTION) >= self.shape.layers.unwrap_or(1).max(1) as u64
+    }
+
+    /// True if past and present share one buffer: the graph can, and the folder does not say otherwise. A cache that
+    /// grows instead is there twice while a pass runs.
+    pub fn shares_buffer(&self) -> bool {
+        self.shared_buffer != Some(false) && self.can_share_buffer()
+    }
+
+    /// Bytes that one token takes in the KV cache of all layers, in both copies of one that grows, where the graph states
+    /// its sizes.
     pub fn cache_bytes_per_token(&self) -> Option<u64> {
         let templates = match &self.io.past {
             Some(past) => vec![past],
@@ -106,7 +118,8 @@ impl ModelFiles {
                 bits = bits.checked_add((elements as u64).checked_mul(value.element?.bits()?)?)?;
             }
         }
-        Some(bits / 8)
+        let copies = if self.shares_buffer() { 1 } else { 2 };
+        (bits / 8).checked_mul(copies)
     }
 
     /// True if the graph returns the logits of the last token only: it cannot verify drafts.

@@ -32,7 +32,7 @@ fn a_genai_folder_opens() {
     // 2 (keys and values) × 2 layers × 2 heads × 4 × 4 bytes.
     assert_eq!(target.cache_bytes_per_token(), Some(128));
     assert!(!target.last_row_only());
-    assert_eq!(target.header.count("GroupQueryAttention"), 1);
+    assert_eq!(target.header.count("GroupQueryAttention"), LAYERS as u64);
     assert_eq!(target.header.opsets[""], 21);
 }
 

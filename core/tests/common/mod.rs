@@ -108,7 +108,8 @@ impl Pair {
         texts
     }
 
-    fn finish(&self, text: &mut Vec<TokenId>, chance: f64, texts: &mut Texts) {
+    /// Adds to `texts` every text that plain sampling makes of `text`, which has probability `chance`.
+    pub(crate) fn finish(&self, text: &mut Vec<TokenId>, chance: f64, texts: &mut Texts) {
         if text.len() == self.draft_len + 1 {
             *texts.entry(text.clone()).or_default() += chance;
             return;

@@ -32,7 +32,7 @@ public struct Account: Sendable, Hashable {
     public var time: TimeSpent
     /// Bytes of both caches when full.
     public var cacheBytes: Int
-    /// How many rounds chose each draft length.
+    /// How many rounds drafted so many tokens.
     public var draftLengths: [DraftLengthCount]
     /// Rounds that drafted nothing.
     public var passthroughRounds: Int
@@ -143,7 +143,7 @@ public struct PositionCount: Sendable, Hashable {
     }
 }
 
-/// How many rounds chose one draft length.
+/// How many rounds drafted so many tokens.
 public struct DraftLengthCount: Sendable, Hashable {
     /// Tokens to draft.
     public var tokens: Int

@@ -37,7 +37,7 @@ public enum class StopReason {
  * @property tokensPerTargetCall Tokens confirmed per pass of the target, those after the end token included.
  * @property time Where the time went.
  * @property cacheBytes Bytes of both caches when full.
- * @property draftLengths How many rounds chose each draft length.
+ * @property draftLengths How many rounds drafted so many tokens.
  * @property passthroughRounds Rounds that drafted nothing.
  * @property passthrough The last reason for that, if it was so in at least half of the rounds.
  * @property seed Seed of the random source.
