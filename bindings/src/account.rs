@@ -1,5 +1,7 @@
 //! The account of a generation: what was done, how fast, and where the time went.
 
+use std::collections::{BTreeMap, HashMap};
+
 use crate::number::count;
 
 /// Why a generation ended.
@@ -32,12 +34,14 @@ pub struct Account {
     pub ttft_ms: f64,
     /// Times between tokens: a round's time is shared evenly by the tokens it confirmed.
     pub inter_token_ms: Percentiles,
-    /// Prompt tokens per second of prefill; 0 without prefill.
+    /// Prompt tokens per second of the target's prefill; 0 without prefill.
     pub prefill_tokens_per_s: f64,
     /// Tokens per second after the first round; 0 if there was no second.
     pub decode_tokens_per_s: f64,
     /// Rounds, each with one pass of the target.
     pub rounds: u64,
+    /// Tokens drafted, those that the target was not asked about included.
+    pub drafted: u64,
     /// Drafted tokens that the target was asked about.
     pub proposed: u64,
     /// Drafted tokens that were accepted.
@@ -52,6 +56,10 @@ pub struct Account {
     pub time: TimeSpent,
     /// Bytes of both caches when full.
     pub cache_bytes: u64,
+    /// Nodes of the target's graph by execution provider (the runtime's names), as they really ran.
+    pub target_nodes: HashMap<String, u64>,
+    /// The same of the drafter's; empty where no model drafts.
+    pub drafter_nodes: HashMap<String, u64>,
     /// How many rounds drafted so many tokens.
     pub draft_lengths: Vec<DraftLengthCount>,
     /// Rounds that drafted nothing.
@@ -93,7 +101,7 @@ pub struct PositionCount {
 pub struct DraftLengthCount {
     /// Tokens drafted.
     pub tokens: u64,
-    /// Rounds that chose it.
+    /// Rounds that drafted so many.
     pub rounds: u64,
 }
 
@@ -102,9 +110,9 @@ pub struct DraftLengthCount {
 pub struct TimeSpent {
     /// From the start to the end.
     pub total_ms: f64,
-    /// The target's passes over the prompt.
+    /// Both models' passes over the prompt.
     pub prefill_ms: f64,
-    /// The drafter.
+    /// The drafter's passes of the rounds.
     pub draft_ms: f64,
     /// The target's passes over anchor and draft.
     pub score_ms: f64,
@@ -163,6 +171,7 @@ impl From<drafthorse::Account> for Account {
             prefill_tokens_per_s: account.prefill_tokens_per_s,
             decode_tokens_per_s: account.decode_tokens_per_s,
             rounds: count(account.rounds),
+            drafted: count(account.drafted),
             proposed: count(account.proposed),
             accepted: count(account.accepted),
             acceptance_rate: account.acceptance_rate,
@@ -170,6 +179,8 @@ impl From<drafthorse::Account> for Account {
             tokens_per_target_call: account.tokens_per_target_call,
             time: account.time.into(),
             cache_bytes: count(account.cache_bytes),
+            target_nodes: nodes(account.nodes.target),
+            drafter_nodes: nodes(account.nodes.drafter),
             draft_lengths: (0..)
                 .zip(account.draft_lens)
                 .map(|(tokens, rounds)| DraftLengthCount { tokens, rounds: count(rounds) })
@@ -181,6 +192,10 @@ impl From<drafthorse::Account> for Account {
             lossless: account.lossless,
         }
     }
+}
+
+fn nodes(counts: BTreeMap<String, usize>) -> HashMap<String, u64> {
+    counts.into_iter().map(|(provider, nodes)| (provider, count(nodes))).collect()
 }
 
 impl From<drafthorse::Percentiles> for Percentiles {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::acceptance_record::AcceptanceRecord;
 use crate::early_stop::{ConfidenceRecord, TokenCost};
+use crate::latency::millis;
 use crate::{CostProfile, DRAFT_LEN_MAX, DraftLength, DraftSource, EarlyStop, Passthrough};
 
 /// What the next round is to draft.
@@ -36,7 +37,7 @@ pub struct DraftedRound<'a> {
     /// How sure the source was, one for each token that it drafted.
     pub confidences: &'a [f32],
     /// The confidences are the source's own, and not 1 because nobody asked.
-    pub unsure: bool,
+    pub confidences_known: bool,
     /// Of the source's tokens, the first ones, which the target was asked about.
     pub checked: usize,
     /// Tokens that stayed, those forced among them.
@@ -49,9 +50,9 @@ pub struct DraftedRound<'a> {
 
 impl<'a> DraftedRound<'a> {
     /// A round in which the target was asked about everything that `source` drafted, and of which `accepted` stayed.
-    pub fn checked(source: DraftSource, confidences: &'a [f32], accepted: usize, time: RoundTime) -> Self {
+    pub fn all_checked(source: DraftSource, confidences: &'a [f32], accepted: usize, time: RoundTime) -> Self {
         let checked = confidences.len();
-        Self { source, forced: 0, confidences, unsure: true, checked, accepted, foreseen: false, time }
+        Self { source, forced: 0, confidences, confidences_known: true, checked, accepted, foreseen: false, time }
     }
 }
 
@@ -192,7 +193,7 @@ impl DraftLengthController {
     /// Drafting that took longer than the profile says, as when a drafter that was not asked for long has to catch up,
     /// is charged what it took. The target's time tells how fast the device is just now.
     pub fn observe(&mut self, round: &DraftedRound<'_>) {
-        let &DraftedRound { source, forced, confidences, unsure, checked, accepted, foreseen, time } = round;
+        let &DraftedRound { source, forced, confidences, confidences_known, checked, accepted, foreseen, time } = round;
         let drafted = confidences.len();
         let rows = |checked: usize| (forced + checked).min(DRAFT_LEN_MAX) + 1;
         self.follow_pace(rows(checked), time.score);
@@ -219,7 +220,7 @@ impl DraftLengthController {
             let pruned = usize::from(from_source == checked && checked < drafted);
             let (judged, right) = (checked + pruned, from_source + usize::from(foreseen) * pruned);
             source.record.observe(judged, right);
-            if unsure {
+            if confidences_known {
                 source.confidences.observe(confidences, judged, right);
             }
         }
@@ -277,12 +278,8 @@ impl DraftLengthController {
             draft: source.draft_cost,
             row: if drafted > source.len { rows[drafted + 1] - rows[drafted] } else { row_cost },
         };
-        let acceptance = source.record.acceptance(0);
-        if self.allows_pruning {
-            source.confidences.stop_and_prune(acceptance, speed.max(1.0), cost, |rows_wanted| rows[rows_wanted])
-        } else {
-            source.confidences.stop(acceptance, speed.max(1.0), cost)
-        }
+        let prunes = self.allows_pruning.then_some(rows);
+        source.confidences.stop(source.record.acceptance(0), speed.max(1.0), cost, prunes)
     }
 
     /// Expected tokens per plain step's time, by draft length.
@@ -355,10 +352,6 @@ impl Which {
             DraftSource::Nothing => None,
         }
     }
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// The shortest of the fastest lengths. Every length is looked at: the marginal rule (draft on while the next token's

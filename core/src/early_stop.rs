@@ -112,33 +112,22 @@ impl ConfidenceRecord {
 
     /// The marginal rule: another token is worth its `cost` where its chance of being reached and accepted, per cost, is
     /// at least `speed`, the tokens per plain step reached otherwise. `acceptance` is that of a token of which nothing is
-    /// known yet. Nothing is dropped.
-    pub(crate) fn stop(&self, acceptance: f64, speed: f64, cost: impl Fn(usize) -> TokenCost) -> EarlyStop {
-        // The first token is drafted whatever happens: the choice of a length was that it pays.
-        let reach_min = |len: usize| match len {
-            0 => 0.0,
-            _ => ((cost(len).draft + cost(len).row) * speed / acceptance.max(1e-6)) as f32,
-        };
-        EarlyStop {
-            active: true,
-            acceptance: self.acceptances(acceptance).map(|chance| chance as f32),
-            reach_min: std::array::from_fn(reach_min),
-            pass_price: [0.0; DRAFT_LEN_MAX + 1],
-        }
-    }
-
-    /// The same where drafted tokens may be dropped: only those that turn out likely enough have to pay for their rows.
-    /// `verify_cost` is v, by rows, in plain steps.
-    pub(crate) fn stop_and_prune(
+    /// known yet.
+    ///
+    /// With `verify_cost`, v by rows in plain steps, drafted tokens may be dropped: only those that turn out likely
+    /// enough have to pay for their rows. Without it nothing is dropped.
+    pub(crate) fn stop(
         &self,
         acceptance: f64,
         speed: f64,
         cost: impl Fn(usize) -> TokenCost,
-        verify_cost: impl Fn(usize) -> f64,
+        verify_cost: Option<&[f64; DRAFT_LEN_MAX + 2]>,
     ) -> EarlyStop {
         let acceptances = self.acceptances(acceptance);
-        let kept = self.kept(&acceptances);
+        let (kept, all) = (self.kept(&acceptances), [(1.0, acceptance)]);
+        let kept = if verify_cost.is_some() { &kept[..] } else { &all };
         let reach_min = |len: usize| match len {
+            // The first token is drafted whatever happens: the choice of a length was that it pays.
             0 => 0.0,
             // With the bins that are kept: reach · accepted − row · speed · share = draft · speed.
             _ => {
@@ -151,7 +140,9 @@ impl ConfidenceRecord {
             active: true,
             acceptance: acceptances.map(|chance| chance as f32),
             reach_min: std::array::from_fn(reach_min),
-            pass_price: std::array::from_fn(|drafted| (speed * verify_cost(drafted + 1)) as f32),
+            pass_price: verify_cost.map_or([0.0; DRAFT_LEN_MAX + 1], |costs| {
+                std::array::from_fn(|drafted| (speed * costs[drafted + 1]) as f32)
+            }),
         }
     }
 
@@ -198,7 +189,7 @@ mod tests {
         for _ in 0..100 {
             record.observe(&[0.97, 0.3], 2, 1);
         }
-        let stop = record.stop(0.6, 1.5, cost(0.1, 0.1));
+        let stop = record.stop(0.6, 1.5, cost(0.1, 0.1), None);
         assert!(stop.acceptance(0.99) > 0.9 && stop.acceptance(0.31) < 0.1);
         // Nothing was seen of this range.
         assert!((stop.acceptance(0.6) - 0.6).abs() < 1e-6);
@@ -216,8 +207,8 @@ mod tests {
         // Half of all tokens are accepted, a row costs half a step: drafting every token and checking it gains nothing.
         let price = TokenCost { draft: 0.05, row: 0.5 };
         assert!(1.5 / 1.55 < 1.0 && record.speed_of_one(0.5, price) > 1.1, "{}", record.speed_of_one(0.5, price));
-        let verify_cost = |rows: usize| 1.0 + 0.5 * (rows - 1) as f64;
-        let stop = record.stop_and_prune(0.5, 1.0, |_| price, verify_cost);
+        let verify_cost = std::array::from_fn(|rows| 0.5 + 0.5 * rows as f64);
+        let stop = record.stop(0.5, 1.0, |_| price, Some(&verify_cost));
         assert_eq!(
             [&[0.97][..], &[0.3], &[0.97, 0.3, 0.97], &[0.97, 0.97, 0.97]].map(|c| stop.worth(0, c)),
             [1, 0, 1, 3]
@@ -225,15 +216,15 @@ mod tests {
         // Half of the next tokens are as good as certain and pay 1 − 0.5 each: a draft of 0.05 is worth it from a reach on
         // that lets (reach − 0.5) / 2 be 0.05.
         assert!(stop.goes_on(1, 0.65) && !stop.goes_on(1, 0.55), "{stop:?}");
-        assert_eq!(record.stop(0.5, 1.0, |_| price).worth(0, &[0.3, 0.3]), 2, "nothing is dropped");
+        assert_eq!(record.stop(0.5, 1.0, |_| price, None).worth(0, &[0.3, 0.3]), 2, "nothing is dropped");
     }
 
     #[test]
     fn a_pass_that_costs_in_steps_is_looked_past() {
         let record = ConfidenceRecord::default();
         // The second row costs much, the next two nothing.
-        let verify_cost = |rows: usize| if rows == 1 { 1.0 } else { 1.9 };
-        let stop = record.stop_and_prune(0.7, 1.0, cost(0.0, 0.3), verify_cost);
+        let verify_cost = std::array::from_fn(|rows| if rows < 2 { 1.0 } else { 1.9 });
+        let stop = record.stop(0.7, 1.0, cost(0.0, 0.3), Some(&verify_cost));
         assert_eq!([1, 2, 3].map(|len| stop.worth(0, &[0.9; 3][..len])), [0, 2, 3]);
         // Somebody else has paid for the step.
         assert_eq!(stop.worth(1, &[0.9]), 1);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CombinedDrafter, ContextPolicy, CostProfile, DRAFT_LEN_MAX, DraftLength, DraftLengthController, Drafter,
-    EngineOptions, Error, History, Model, ModelDrafter, NGRAM_RANGE, OnnxGraph, OnnxModel, PlacementReport,
+    EngineOptions, Error, History, Model, ModelDrafter, NGRAM_RANGE, NodeCounts, OnnxGraph, OnnxModel, PlacementReport,
     PromptLookup, Result, Session, Tokenizer,
     conversation::Conversation,
     kept::Kept,
@@ -160,7 +160,7 @@ impl Engine {
         let target = self.0.target.model()?;
         let context_len = target.context_len_max();
         let drafter = if target.scores_every_row() { self.drafter(options.drafting, context_len)? } else { None };
-        Ok(self.session_over(Box::new(target), drafter, options.context_policy))
+        Ok(self.start((Box::new(target), drafter), self.nodes(options.drafting), options.context_policy))
     }
 
     /// A session over models of the caller's own, with this engine's tokenizer and costs: for measuring the loop apart
@@ -172,15 +172,33 @@ impl Engine {
         drafter: Option<Box<dyn Drafter>>,
         context_policy: ContextPolicy,
     ) -> Session {
+        self.start((target, drafter), NodeCounts::default(), context_policy)
+    }
+
+    fn start(
+        &self,
+        (target, drafter): (Box<dyn Model>, Option<Box<dyn Drafter>>),
+        nodes: NodeCounts,
+        context_policy: ContextPolicy,
+    ) -> Session {
         let inner = &*self.0;
         let state = State {
             history: History::new(inner.conversation.vocab_len(), target.context_len_max() + DRAFT_LEN_MAX + 1),
             drafter,
             target,
             draft_length: DraftLengthController::new(DraftLength::Fixed(0), &inner.report.costs, self.acceptance()),
+            nodes: Arc::new(nodes),
             rows_independent: !self.folder().target.header.per_tensor_activations(),
         };
         Session::new(state, inner.conversation.with_policy(context_policy))
+    }
+
+    /// Where the nodes of the models run that a session with `drafting` asks.
+    fn nodes(&self, drafting: Drafting) -> NodeCounts {
+        let counts = |report: &PlacementReport| report.nodes.iter().cloned().collect();
+        let report = self.report();
+        let drafter = report.drafter.as_ref().filter(|_| !matches!(drafting, Drafting::None | Drafting::Lookup));
+        NodeCounts { target: counts(&report.target), drafter: drafter.map(counts).unwrap_or_default() }
     }
 
     /// What the pack says about its own drafter; of one from elsewhere nothing is known.

@@ -1,5 +1,6 @@
 //! One generation: prefill, then rounds until something ends it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,7 @@ impl Generation {
             prompt_tokens: prompt_len,
             prompt_tokens_kept: state.target.len(),
             cache_bytes: state.cache_bytes(),
+            nodes: Arc::clone(&state.nodes),
             seed: plan.seed,
             lossless: rounds.is_lossless() && (state.rows_independent || draft_len_max == 0),
         };
@@ -216,7 +218,7 @@ impl Generation {
             source,
             forced: outcome.forced,
             confidences: self.rounds.confidences(),
-            unsure: choice.stop.is_active(),
+            confidences_known: choice.stop.is_active(),
             checked: outcome.proposed - outcome.forced,
             accepted: outcome.accepted,
             foreseen: outcome.foreseen,

@@ -1,6 +1,13 @@
 //! Percentiles of many short times in bounded memory.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+/// Milliseconds.
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
 
 /// Order statistics by nearest rank, in milliseconds; all 0 if there was nothing to rank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -53,3 +53,28 @@ impl<'a> Logits<'a> {
         self.row(self.rows() - 1)
     }
 }
+
+/// How much the best token of a row is preferred to the next best: the difference of the two largest logits. Where two
+/// greedy texts part, a small one means a near tie.
+pub fn margin(row: &[f32]) -> f32 {
+    let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for &logit in row {
+        if logit > first {
+            (first, second) = (logit, first);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    first - second
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_margin_is_between_the_two_best() {
+        assert_eq!(margin(&[1.0, 4.0, 3.5]), 0.5);
+        assert_eq!(margin(&[4.0, 4.0]), 0.0);
+    }
+}

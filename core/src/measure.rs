@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::latency::millis;
 use crate::{CostProfile, DRAFT_LEN_MAX, Model, Result, TokenId};
 
 /// Rows of the target's passes that are timed at an opening, the most telling first, as time may end: all of those that
@@ -113,10 +114,6 @@ fn timed(model: &mut dyn Model, width: usize, context_len: usize) -> Result<f64>
     let time = start.elapsed();
     model.truncate(context_len)?;
     Ok(millis(time))
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// The lower quartile: what a pass takes when nothing else disturbs it.

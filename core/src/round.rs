@@ -272,7 +272,8 @@ mod tests {
         let mut record = ConfidenceRecord::default();
         (0..100).for_each(|_| record.observe(&[0.99, 0.05], 2, 1));
         let cost = |_| TokenCost { draft: 0.01, row: 0.3 };
-        record.stop_and_prune(0.5, 1.0, cost, |rows| 1.0 + 0.3 * (rows - 1) as f64)
+        let verify_cost = std::array::from_fn(|rows| 0.7 + 0.3 * rows as f64);
+        record.stop(0.5, 1.0, cost, Some(&verify_cost))
     }
 
     /// Tokens of 30 rounds with what the constraint was told, and drafted and checked tokens.

@@ -156,7 +156,7 @@ mod tests {
         for unsure in [0.05, 0.15, 0.3, 0.4] {
             (0..100).for_each(|_| record.observe(&[0.99, unsure], 2, 1));
         }
-        let stop = record.stop(0.5, 1.0, |_| TokenCost { draft: 0.1, row: 0.1 });
+        let stop = record.stop(0.5, 1.0, |_| TokenCost { draft: 0.1, row: 0.1 }, None);
 
         for (options, sampled) in [(None, false), (Some(0.3), true)] {
             let defaults = GenerationOptions::default();

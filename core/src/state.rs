@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{DraftLengthController, DraftSource, Drafter, Error, History, Interrupt, Model, Result, TokenId};
+use crate::{
+    DraftLengthController, DraftSource, Drafter, Error, History, Interrupt, Model, NodeCounts, Result, TokenId,
+};
 
 /// What a generation needs to itself while it runs.
 pub(crate) struct State {
@@ -12,6 +14,8 @@ pub(crate) struct State {
     pub(crate) history: History,
     /// Keeps what it has learnt from one generation to the next.
     pub(crate) draft_length: DraftLengthController,
+    /// What computes the models.
+    pub(crate) nodes: Arc<NodeCounts>,
     /// False if the target's arithmetic lets rejected drafts change accepted rows.
     pub(crate) rows_independent: bool,
 }

@@ -1,10 +1,10 @@
 //! The account of a generation: what was done, how fast, and where the time went.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::latency::Latencies;
+use crate::latency::{Latencies, millis};
 use crate::{DRAFT_LEN_MAX, Passthrough, Percentiles};
 
 /// Why a generation ended.
@@ -61,6 +61,8 @@ pub struct Account {
     pub time: TimeSpent,
     /// Bytes of both caches when full.
     pub cache_bytes: usize,
+    /// What computed the models.
+    pub nodes: NodeCounts,
     /// How many rounds drafted so many tokens, from 0 up to the longest draft.
     pub draft_lens: Vec<usize>,
     /// Rounds that drafted nothing.
@@ -71,6 +73,16 @@ pub struct Account {
     pub seed: u64,
     /// True if the output has the target's own distribution.
     pub lossless: bool,
+}
+
+/// Nodes of the models' graphs by execution provider (the runtime's names), as they really ran. Empty for models of the
+/// caller's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCounts {
+    /// The target's.
+    pub target: BTreeMap<String, usize>,
+    /// The drafter's; empty where no model drafts.
+    pub drafter: BTreeMap<String, usize>,
 }
 
 /// What became of the tokens at one place of the draft.
@@ -100,7 +112,7 @@ pub struct TimeSpent {
 }
 
 /// What is known of a generation before it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
@@ -108,6 +120,8 @@ pub struct Known {
     pub prompt_tokens_kept: usize,
     /// Bytes of both caches when full.
     pub cache_bytes: usize,
+    /// What computes the models.
+    pub nodes: Arc<NodeCounts>,
     /// Seed of the random source.
     pub seed: u64,
     /// True if the output has the target's own distribution.
@@ -266,6 +280,7 @@ impl Recorder {
                 other_ms: millis(at.saturating_sub(parts)),
             },
             cache_bytes: self.known.cache_bytes,
+            nodes: NodeCounts::clone(&self.known.nodes),
             draft_lens: upto_last(&self.draft_lens, |&rounds| rounds > 0),
             passthrough_rounds: self.passthrough_rounds,
             passthrough: self.passthrough.filter(|_| 2 * self.passthrough_rounds >= self.rounds),
@@ -273,10 +288,6 @@ impl Recorder {
             lossless: self.known.lossless,
         }
     }
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 fn ratio(part: f64, whole: f64) -> f64 {
@@ -293,7 +304,10 @@ fn upto_last<T: Clone>(all: &[T], counts: impl Fn(&T) -> bool) -> Vec<T> {
 mod tests {
     use super::*;
 
-    const KNOWN: Known = Known { prompt_tokens: 20, prompt_tokens_kept: 4, cache_bytes: 1000, seed: 7, lossless: true };
+    fn known() -> Known {
+        let nodes = Arc::new(NodeCounts { target: BTreeMap::from([("CPU".into(), 9)]), ..NodeCounts::default() });
+        Known { prompt_tokens: 20, prompt_tokens_kept: 4, cache_bytes: 1000, nodes, seed: 7, lossless: true }
+    }
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -301,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_account_of_three_rounds() {
-        let mut recorder = Recorder::new(KNOWN, 100);
+        let mut recorder = Recorder::new(known(), 100);
         recorder.prefill(8, ms(30));
         recorder.prefill(8, ms(10));
         recorder.drafter_prefill(ms(2));
@@ -332,6 +346,7 @@ mod tests {
         let positions: Vec<_> = account.positions.iter().map(|count| (count.proposed, count.accepted)).collect();
         assert_eq!(positions, [(2, 2), (2, 2), (2, 1), (1, 0)]);
         assert_eq!(account.draft_lens, [1, 0, 0, 0, 2]);
+        assert_eq!(account.nodes.target["CPU"], 9);
         assert_eq!((account.passthrough_rounds, account.passthrough), (1, None));
         // A draft that was pruned whole is one all the same.
         recorder.round(&round(2, 0, 0, 1), ms(93));
@@ -343,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_account_of_nothing_has_no_infinities_and_survives_json() {
-        let mut recorder = Recorder::new(KNOWN, 0);
+        let mut recorder = Recorder::new(known(), 0);
         let empty = recorder.account(StopReason::Cancelled, Duration::ZERO);
         assert_eq!((empty.decode_tokens_per_s, empty.acceptance_rate, empty.tokens_per_target_call), (0.0, 0.0, 0.0));
         recorder

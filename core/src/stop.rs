@@ -1,15 +1,14 @@
 //! Texts and tokens that end a generation.
 //!
 //! Text that may still become a stop text is held back. The search is an Aho–Corasick automaton over bytes: its state
-//! is the longest end of the text that begins some stop text, which is exactly what has to be held back, so a state
-//! number is all there is to keep for a rollback.
+//! is the longest end of the text that begins some stop text, which is exactly what has to be held back.
 
 mod automaton;
 
 use std::sync::Arc;
 
 use self::automaton::{Automaton, START};
-use crate::text::{StreamCheckpoint, TokenStream};
+use crate::text::TokenStream;
 use crate::{Error, Result, TokenId};
 
 /// Most bytes that all stop texts of a generation may have together.
@@ -34,12 +33,12 @@ pub struct StopHit {
 #[derive(Clone, Debug)]
 pub struct StopTexts {
     automaton: Arc<Automaton>,
-    state: StopCheckpoint,
+    state: State,
 }
 
-/// A place in the text to return to.
+/// Where a search stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StopCheckpoint {
+struct State {
     node: u32,
     /// Bytes pushed.
     text_len: u64,
@@ -59,7 +58,7 @@ impl StopTexts {
         if bytes > STOP_BYTES_MAX {
             return Err(invalid(format!("{bytes} bytes of stop texts; at most {STOP_BYTES_MAX} together")));
         }
-        Ok(Self { automaton: Arc::new(Automaton::new(stops)), state: StopCheckpoint { node: START, text_len: 0 } })
+        Ok(Self { automaton: Arc::new(Automaton::new(stops)), state: State { node: START, text_len: 0 } })
     }
 
     /// Takes the text of the next token and appends to `ready` what can no longer belong to a stop text.
@@ -71,7 +70,7 @@ impl StopTexts {
         for (index, &byte) in text.as_bytes().iter().enumerate() {
             self.state.node = self.automaton.next(self.state.node, byte);
             if let Some((stop, stop_len)) = self.automaton.hit(self.state.node) {
-                self.state = StopCheckpoint { node: START, text_len: self.state.text_len + index as u64 + 1 };
+                self.state = State { node: START, text_len: self.state.text_len + index as u64 + 1 };
                 release(held, text, held.len() + index + 1 - stop_len, ready);
                 return Some(StopHit { stop, text_len: self.state.text_len - stop_len as u64 });
             }
@@ -89,17 +88,7 @@ impl StopTexts {
     /// Ends the text without a stop text: what was held back is appended to `ready`. The search then starts anew.
     pub fn finish(&mut self, ready: &mut String) {
         ready.push_str(self.held());
-        self.state = StopCheckpoint { node: START, text_len: 0 };
-    }
-
-    /// Where the search stands, to return to when tokens are taken back.
-    pub fn checkpoint(&self) -> StopCheckpoint {
-        self.state
-    }
-
-    /// Forgets all text since the checkpoint, which must come from this search or a clone of it.
-    pub fn rewind(&mut self, checkpoint: StopCheckpoint) {
-        self.state = checkpoint;
+        self.state = State { node: START, text_len: 0 };
     }
 }
 
@@ -126,13 +115,6 @@ pub struct OutputText {
     stop_tokens: Vec<TokenId>,
     /// Text of the token under way, kept for its capacity.
     chunk: String,
-}
-
-/// A place in the output to return to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputCheckpoint {
-    stream: StreamCheckpoint,
-    stops: StopCheckpoint,
 }
 
 impl OutputText {
@@ -166,19 +148,6 @@ impl OutputText {
         let hit = self.stops.push(&self.chunk, ready);
         self.stops.finish(ready);
         hit
-    }
-
-    /// Where the output stands, to return to when tokens are taken back.
-    ///
-    /// The caller takes back the text it was given since.
-    pub fn checkpoint(&self) -> OutputCheckpoint {
-        OutputCheckpoint { stream: self.stream.checkpoint(), stops: self.stops.checkpoint() }
-    }
-
-    /// Forgets every token since the checkpoint, which must come from this output or a clone of it.
-    pub fn rewind(&mut self, checkpoint: OutputCheckpoint) {
-        self.stream.rewind(checkpoint.stream);
-        self.stops.rewind(checkpoint.stops);
     }
 }
 
@@ -239,41 +208,13 @@ mod tests {
         }
 
         #[test]
-        fn a_rewound_search_goes_on_as_if_nothing_had_happened(
-            stop_texts in texts(), kept in "[abé日]{0,8}", rejected in "[abé日]{0,8}", later in "[abé日]{0,8}"
-        ) {
-            let mut search = StopTexts::new(&stop_texts).unwrap();
-            let mut plain = search.clone();
-            let (mut ready, mut expected) = (String::new(), String::new());
-            if search.push(&kept, &mut ready).is_some() {
-                return Ok(());
-            }
-            plain.push(&kept, &mut expected);
-            let (checkpoint, len) = (search.checkpoint(), ready.len());
-            search.push(&rejected, &mut ready);
-            search.rewind(checkpoint);
-            ready.truncate(len);
-            prop_assert_eq!(search.push(&later, &mut ready), plain.push(&later, &mut expected));
-            prop_assert_eq!(ready, expected);
-        }
-
-        #[test]
-        fn tokens_stop_where_their_text_does(stop_texts in texts(), text in "[ab é日😀]{0,12}", rejected in "[ab日]{0,6}") {
+        fn tokens_stop_where_their_text_does(stop_texts in texts(), text in "[ab é日😀]{0,12}") {
             let tokenizer = byte_level();
             let stream = tokenizer.stream(SpecialTokens::Hide);
             let mut output = OutputText::new(stream, StopTexts::new(&stop_texts).unwrap(), &[]);
             let mut ready = String::new();
             let mut hit = None;
             for byte in text.bytes() {
-                let (checkpoint, len) = (output.checkpoint(), ready.len());
-                // A rejected draft leaves no trace.
-                for byte in rejected.bytes() {
-                    if output.push(byte.into(), &mut ready).is_some() {
-                        break;
-                    }
-                }
-                output.rewind(checkpoint);
-                ready.truncate(len);
                 hit = output.push(byte.into(), &mut ready);
                 if hit.is_some() {
                     break;

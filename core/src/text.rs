@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokenizers::{Decoder, DecoderWrapper};
 
 use self::pieces::{DecoderChain, PieceKind, Pieces, Table, VOCAB_LEN_MAX, byte_level_bytes, fallback_byte};
-pub use self::stream::{SpecialTokens, StreamCheckpoint, TokenStream};
+pub use self::stream::{SpecialTokens, TokenStream};
 use crate::{Error, Result, TokenId};
 
 /// A Hugging Face tokenizer with its settings.

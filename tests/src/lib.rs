@@ -81,14 +81,5 @@ pub fn answer(session: &Session, prompt: &[TokenId], options: &GenerationOptions
 /// # Errors
 /// Those of the session.
 pub fn margin(session: &Session, tokens: &[TokenId]) -> Result<f32> {
-    let logits = session.next_logits(tokens)?;
-    let (mut best, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
-    for logit in logits {
-        if logit > best {
-            (second, best) = (best, logit);
-        } else if logit > second {
-            second = logit;
-        }
-    }
-    Ok(best - second)
+    Ok(drafthorse::margin(&session.next_logits(tokens)?))
 }

@@ -64,5 +64,9 @@ fn on(folder: &Path, library: &Path, (target, drafter): (Provider, Provider)) ->
     let report = engine.report();
     assert_eq!((report.target.provider, report.drafter.as_ref().map(|d| d.provider)), (target, Some(drafter)));
     println!("target {:?}, drafter {:?}", report.target.nodes, report.drafter.as_ref().unwrap().nodes);
-    Ok(answer(&session(&engine, Drafting::Model), &PROMPT, &greedy())?.tokens)
+    let answer = answer(&session(&engine, Drafting::Model), &PROMPT, &greedy())?;
+    // The account names what computed this very text.
+    let nodes = &answer.account.nodes;
+    assert!(nodes.target.contains_key(target.runtime_name()) && nodes.drafter.contains_key(drafter.runtime_name()));
+    Ok(answer.tokens)
 }

@@ -94,7 +94,10 @@ impl Comparison {
         line("tokens per target call", format!("{:.2}", self.tokens_per_target_call()))?;
         let undrafted: Vec<_> = self.runs.iter().filter_map(|(_, pair)| pair.account.passthrough).collect();
         if let Some(reason) = undrafted.first() {
-            line("mostly not drafted", format!("in {} of {} runs: {reason}", undrafted.len(), self.runs.len()))?;
+            line(
+                "mostly not drafted",
+                format!("in {} of {} runs, in the first of them as {reason}", undrafted.len(), self.runs.len()),
+            )?;
         }
         line("measured", format!("medians of {} runs of each, taken in turns, after a warm-up", self.runs.len()))?;
         match &self.difference {
@@ -114,19 +117,6 @@ pub(crate) fn first_difference(left: &[TokenId], right: &[TokenId]) -> Option<us
     (0..shared).find(|&index| left[index] != right[index]).or((left.len() != right.len()).then_some(shared))
 }
 
-/// Largest logit less the second largest.
-pub(crate) fn margin(logits: &[f32]) -> f32 {
-    let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
-    for &logit in logits {
-        if logit > first {
-            (first, second) = (logit, first);
-        } else if logit > second {
-            second = logit;
-        }
-    }
-    first - second
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,11 +126,5 @@ mod tests {
         assert_eq!(first_difference(&[1, 2, 3], &[1, 2, 3]), None);
         assert_eq!(first_difference(&[1, 2, 3], &[1, 9, 3]), Some(1));
         assert_eq!(first_difference(&[1, 2], &[1, 2, 3]), Some(2));
-    }
-
-    #[test]
-    fn margin_is_between_the_two_best() {
-        assert_eq!(margin(&[1.0, 4.0, 3.5]), 0.5);
-        assert_eq!(margin(&[4.0, 4.0]), 0.0);
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use drafthorse::{Drafting, Event, GenerationOptions, Prompt, Session, SessionOptions, StopReason, TokenId};
 
 use crate::arguments::Demo;
-use crate::comparison::{Comparison, Difference, Run, first_difference, margin};
+use crate::comparison::{Comparison, Difference, Run, first_difference};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Printer};
 use crate::style::{FAINT, STRONG};
@@ -97,7 +97,7 @@ fn difference(session: &Session, prompt: &str, target_run: &Run, pair_run: &Run)
     };
     let mut tokens: Vec<TokenId> = session.tokens()?;
     tokens.truncate(target_run.account.prompt_tokens + index);
-    let margin = margin(&session.next_logits(&tokens)?);
+    let margin = drafthorse::margin(&session.next_logits(&tokens)?);
     Ok(Some(Difference { prompt: prompt.to_owned(), index, margin }))
 }
 

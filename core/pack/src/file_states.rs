@@ -22,17 +22,17 @@ impl Folder {
     /// `None` without a manifest, where the system does not tell when a file was last changed, and where a file was
     /// changed less than two seconds ago.
     pub fn file_states(&self) -> Option<String> {
-        let mut states = states(&self.root, self.manifest.as_ref()?)?;
+        let mut states = states_in(&self.root, self.manifest.as_ref()?)?;
         if let Some(source) = &self.drafter_source
             && let Some(manifest) = &source.manifest
         {
-            states.extend(self::states(&source.root, manifest)?);
+            states.extend(states_in(&source.root, manifest)?);
         }
         Some(joint_digest(&states))
     }
 }
 
-fn states(root: &Root, manifest: &Manifest) -> Option<Vec<String>> {
+fn states_in(root: &Root, manifest: &Manifest) -> Option<Vec<String>> {
     let by = NamedBy { path: root.folder(), field: "files" };
     // With what is recorded of each: the manifest on disk may be another by now than the one that was read.
     let recorded = manifest.files.iter().map(|(name, file)| (name.as_str(), file.sha256.as_str()));

@@ -50,9 +50,9 @@ fn run(
         let accepted = kept.iter().take(checked).take_while(|kept| **kept).count();
         controller.observe(&DraftedRound {
             checked,
-            unsure: choice.stop.is_active(),
+            confidences_known: choice.stop.is_active(),
             foreseen: accepted == checked && kept.get(checked) == Some(&true),
-            ..DraftedRound::checked(DraftSource::Model, &confidences, accepted, RoundTime::default())
+            ..DraftedRound::all_checked(DraftSource::Model, &confidences, accepted, RoundTime::default())
         });
         run.cost += profile.draft_cost() * drafted as f64 + profile.verify_cost(checked + 1);
         run.lens.push(drafted);
@@ -206,7 +206,12 @@ fn a_slower_device_and_a_held_up_round_do_not_silence_a_good_drafter() {
             draft: ms(0.1 * confidences.len() as f64),
             score: ms(profile.verify_cost(confidences.len() + 1)),
         };
-        controller.observe(&DraftedRound::checked(DraftSource::Model, &confidences, confidences.len() * 3 / 4, time));
+        controller.observe(&DraftedRound::all_checked(
+            DraftSource::Model,
+            &confidences,
+            confidences.len() * 3 / 4,
+            time,
+        ));
     }
     assert!(plain < 60, "{plain} of 400 rounds were plain");
 }
@@ -224,7 +229,7 @@ fn a_drafter_that_has_to_catch_up_is_charged_for_it() {
         spent += draft + profile.verify_cost(choice.len + 1);
         let score = Duration::from_secs_f64(profile.verify_cost(choice.len + 1) * 1e-3);
         let time = RoundTime { draft: Duration::from_secs_f64(draft * 1e-3), score };
-        controller.observe(&DraftedRound::checked(DraftSource::Model, &confidences, 0, time));
+        controller.observe(&DraftedRound::all_checked(DraftSource::Model, &confidences, 0, time));
     }
     assert!(spent / f64::from(rounds) < 1.03, "{spent} plain steps for {rounds} tokens");
 }
@@ -251,8 +256,8 @@ fn a_copy_is_judged_by_its_own_record_and_cost() {
     let profile = profile(0.5, 0.02);
     let mut controller = adaptive(&profile);
     for _ in 0..60 {
-        controller.observe(&DraftedRound::checked(DraftSource::Model, &[0.5; 2], 0, RoundTime::default()));
-        controller.observe(&DraftedRound::checked(DraftSource::Lookup, &[1.0; 8], 8, RoundTime::default()));
+        controller.observe(&DraftedRound::all_checked(DraftSource::Model, &[0.5; 2], 0, RoundTime::default()));
+        controller.observe(&DraftedRound::all_checked(DraftSource::Lookup, &[1.0; 8], 8, RoundTime::default()));
     }
     assert_eq!(controller.choose(DraftSource::Model, 99).len, 0);
     assert!(controller.choose(DraftSource::Lookup, 99).len >= 8);

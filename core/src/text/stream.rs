@@ -26,12 +26,12 @@ pub enum SpecialTokens {
 pub struct TokenStream {
     pieces: Arc<Pieces>,
     special: SpecialTokens,
-    state: StreamCheckpoint,
+    state: State,
 }
 
-/// A place in a [`TokenStream`] to return to.
+/// Where a [`TokenStream`] stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamCheckpoint {
+struct State {
     /// Bytes of a character that is not complete.
     pending: [u8; 3],
     pending_len: u8,
@@ -44,7 +44,7 @@ pub struct StreamCheckpoint {
 impl TokenStream {
     pub(super) fn new(pieces: Arc<Pieces>, special: SpecialTokens) -> Self {
         let strip_left = pieces.joining.strip_start.map_or(0, |(_, count)| count);
-        let state = StreamCheckpoint { pending: [0; 3], pending_len: 0, started: false, strip_left };
+        let state = State { pending: [0; 3], pending_len: 0, started: false, strip_left };
         Self { pieces, special, state }
     }
 
@@ -82,18 +82,6 @@ impl TokenStream {
     pub fn finish(&mut self, text: &mut String) {
         self.replace_pending(text);
         *self = Self::new(Arc::clone(&self.pieces), self.special);
-    }
-
-    /// Where the stream stands, to return to when tokens are taken back.
-    ///
-    /// The caller takes back the text it was given since, for example by its length at the checkpoint.
-    pub fn checkpoint(&self) -> StreamCheckpoint {
-        self.state
-    }
-
-    /// Forgets every token since the checkpoint, which must come from this stream or a clone of it.
-    pub fn rewind(&mut self, checkpoint: StreamCheckpoint) {
-        self.state = checkpoint;
     }
 
     fn push_bytes(&mut self, mut bytes: &[u8], text: &mut String) {

@@ -95,26 +95,6 @@ proptest! {
     }
 
     #[test]
-    fn a_rewound_stream_goes_on_as_if_nothing_had_happened(
-        kept in ids(byte_level().vocab_len()),
-        rejected in ids(byte_level().vocab_len()),
-        later in ids(byte_level().vocab_len()),
-        fallback in any::<bool>(),
-    ) {
-        let tokenizer = if fallback { sentencepiece() } else { byte_level() };
-        let mut stream = tokenizer.stream(SpecialTokens::Show);
-        let mut text = String::new();
-        kept.iter().for_each(|&token| stream.push(token, &mut text));
-        let (checkpoint, len) = (stream.checkpoint(), text.len());
-        rejected.iter().for_each(|&token| stream.push(token, &mut text));
-        stream.rewind(checkpoint);
-        text.truncate(len);
-        later.iter().for_each(|&token| stream.push(token, &mut text));
-        stream.finish(&mut text);
-        prop_assert_eq!(text, streamed(tokenizer, &[kept, later].concat(), SpecialTokens::Show));
-    }
-
-    #[test]
     fn a_continuation_is_what_the_prompt_left_out(
         prompt in "[a-z 日é😀]{0,12}", answer in "[a-z 日é😀]{0,12}", fallback in any::<bool>()
     ) {

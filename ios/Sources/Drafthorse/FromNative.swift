@@ -68,6 +68,7 @@ extension Account {
             prefillTokensPerSecond: account.prefillTokensPerS,
             decodeTokensPerSecond: account.decodeTokensPerS,
             rounds: Int(clamping: account.rounds),
+            drafted: Int(clamping: account.drafted),
             proposed: Int(clamping: account.proposed),
             accepted: Int(clamping: account.accepted),
             acceptanceRate: account.acceptanceRate,
@@ -79,6 +80,8 @@ extension Account {
                 totalMs: account.time.totalMs, prefillMs: account.time.prefillMs, draftMs: account.time.draftMs,
                 scoreMs: account.time.scoreMs, acceptMs: account.time.acceptMs, otherMs: account.time.otherMs),
             cacheBytes: Int(clamping: account.cacheBytes),
+            targetNodes: account.targetNodes.mapValues { Int(clamping: $0) },
+            drafterNodes: account.drafterNodes.mapValues { Int(clamping: $0) },
             draftLengths: account.draftLengths.map {
                 DraftLengthCount(tokens: Int(clamping: $0.tokens), rounds: Int(clamping: $0.rounds))
             },

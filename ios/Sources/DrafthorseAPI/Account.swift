@@ -12,12 +12,14 @@ public struct Account: Sendable, Hashable {
     public var ttftMs: Double
     /// Times between tokens: a round's time is shared evenly by the tokens it confirmed.
     public var interTokenMs: Percentiles
-    /// Prompt tokens per second of prefill; 0 without prefill.
+    /// Prompt tokens per second of the target's prefill; 0 without prefill.
     public var prefillTokensPerSecond: Double
     /// Tokens per second after the first round; 0 if there was no second.
     public var decodeTokensPerSecond: Double
     /// Rounds, each with one pass of the target.
     public var rounds: Int
+    /// Tokens drafted, those that the target was not asked about included.
+    public var drafted: Int
     /// Drafted tokens that the target was asked about.
     public var proposed: Int
     /// Drafted tokens that were accepted.
@@ -32,6 +34,10 @@ public struct Account: Sendable, Hashable {
     public var time: TimeSpent
     /// Bytes of both caches when full.
     public var cacheBytes: Int
+    /// Nodes of the target's graph by execution provider (ONNX Runtime's names), as they really ran.
+    public var targetNodes: [String: Int]
+    /// The same of the drafter's; empty where no model drafts.
+    public var drafterNodes: [String: Int]
     /// How many rounds drafted so many tokens.
     public var draftLengths: [DraftLengthCount]
     /// Rounds that drafted nothing.
@@ -56,6 +62,7 @@ public struct Account: Sendable, Hashable {
         prefillTokensPerSecond: Double = 0,
         decodeTokensPerSecond: Double = 0,
         rounds: Int = 0,
+        drafted: Int = 0,
         proposed: Int = 0,
         accepted: Int = 0,
         acceptanceRate: Double = 0,
@@ -63,6 +70,8 @@ public struct Account: Sendable, Hashable {
         tokensPerTargetCall: Double = 0,
         time: TimeSpent = TimeSpent(),
         cacheBytes: Int = 0,
+        targetNodes: [String: Int] = [:],
+        drafterNodes: [String: Int] = [:],
         draftLengths: [DraftLengthCount] = [],
         passthroughRounds: Int = 0,
         passthrough: Passthrough? = nil,
@@ -79,6 +88,7 @@ public struct Account: Sendable, Hashable {
         self.prefillTokensPerSecond = prefillTokensPerSecond
         self.decodeTokensPerSecond = decodeTokensPerSecond
         self.rounds = rounds
+        self.drafted = drafted
         self.proposed = proposed
         self.accepted = accepted
         self.acceptanceRate = acceptanceRate
@@ -86,6 +96,8 @@ public struct Account: Sendable, Hashable {
         self.tokensPerTargetCall = tokensPerTargetCall
         self.time = time
         self.cacheBytes = cacheBytes
+        self.targetNodes = targetNodes
+        self.drafterNodes = drafterNodes
         self.draftLengths = draftLengths
         self.passthroughRounds = passthroughRounds
         self.passthrough = passthrough
@@ -145,9 +157,9 @@ public struct PositionCount: Sendable, Hashable {
 
 /// How many rounds drafted so many tokens.
 public struct DraftLengthCount: Sendable, Hashable {
-    /// Tokens to draft.
+    /// Tokens drafted.
     public var tokens: Int
-    /// Rounds that chose it.
+    /// Rounds that drafted so many.
     public var rounds: Int
 
     /// A count, for fakes and tests.
@@ -180,9 +192,9 @@ public enum Passthrough: Sendable, Hashable {
 public struct TimeSpent: Sendable, Hashable {
     /// From the start to the end.
     public var totalMs: Double
-    /// The target's passes over the prompt.
+    /// Both models' passes over the prompt.
     public var prefillMs: Double
-    /// The drafter.
+    /// The drafter's passes of the rounds.
     public var draftMs: Double
     /// The target's passes over anchor and draft.
     public var scoreMs: Double

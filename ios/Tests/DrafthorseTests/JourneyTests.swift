@@ -34,6 +34,8 @@ extension Native {
             #expect(account.accepted == tokens.count(where: \.drafted) && account.accepted > 0)
             #expect(account.isLossless && account.rounds < 60 && account.ttftMs > 0 && account.time.totalMs > 0)
             #expect(account.positions.first.map { $0.accepted <= $0.proposed } == true)
+            #expect(account.drafted >= account.proposed)
+            #expect(account.targetNodes["CPUExecutionProvider", default: 0] > account.drafterNodes["CPUExecutionProvider", default: 0])
             #expect(account.draftLengths.map(\.rounds).reduce(0, +) == account.rounds)
             #expect(try await session.tokens().suffix(60) == tokens.map(\.id)[...])
 

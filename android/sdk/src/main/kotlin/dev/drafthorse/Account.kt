@@ -27,9 +27,10 @@ public enum class StopReason {
  * @property tokens Tokens emitted.
  * @property ttftMs From the start to the first token; 0 if there was none.
  * @property interTokenMs Times between tokens: a round's time is shared evenly by the tokens it confirmed.
- * @property prefillTokensPerSecond Prompt tokens per second of prefill; 0 without prefill.
+ * @property prefillTokensPerSecond Prompt tokens per second of the target's prefill; 0 without prefill.
  * @property decodeTokensPerSecond Tokens per second after the first round; 0 if there was no second.
  * @property rounds Rounds, each with one pass of the target.
+ * @property drafted Tokens drafted, those that the target was not asked about included.
  * @property proposed Drafted tokens that the target was asked about.
  * @property accepted Drafted tokens that were accepted.
  * @property acceptanceRate [accepted] / [proposed]; 0 if nothing was drafted.
@@ -37,6 +38,8 @@ public enum class StopReason {
  * @property tokensPerTargetCall Tokens confirmed per pass of the target, those after the end token included.
  * @property time Where the time went.
  * @property cacheBytes Bytes of both caches when full.
+ * @property targetNodes Nodes of the target's graph by execution provider (ONNX Runtime's names), as they really ran.
+ * @property drafterNodes The same of the drafter's; empty where no model drafts.
  * @property draftLengths How many rounds drafted so many tokens.
  * @property passthroughRounds Rounds that drafted nothing.
  * @property passthrough The last reason for that, if it was so in at least half of the rounds.
@@ -53,6 +56,7 @@ public data class Account(
     val prefillTokensPerSecond: Double = 0.0,
     val decodeTokensPerSecond: Double = 0.0,
     val rounds: Long = 0,
+    val drafted: Long = 0,
     val proposed: Long = 0,
     val accepted: Long = 0,
     val acceptanceRate: Double = 0.0,
@@ -60,6 +64,8 @@ public data class Account(
     val tokensPerTargetCall: Double = 0.0,
     val time: TimeSpent = TimeSpent(),
     val cacheBytes: Long = 0,
+    val targetNodes: Map<String, Long> = emptyMap(),
+    val drafterNodes: Map<String, Long> = emptyMap(),
     val draftLengths: Map<Long, Long> = emptyMap(),
     val passthroughRounds: Long = 0,
     val passthrough: Passthrough? = null,
@@ -94,8 +100,8 @@ public data class PositionCount(val proposed: Long, val accepted: Long)
  * Where a generation's time went, in milliseconds; the parts sum to the total.
  *
  * @property totalMs From the start to the end.
- * @property prefillMs The target's passes over the prompt.
- * @property draftMs The drafter.
+ * @property prefillMs Both models' passes over the prompt.
+ * @property draftMs The drafter's passes of the rounds.
  * @property scoreMs The target's passes over anchor and draft.
  * @property acceptMs Verification and truncation.
  * @property otherMs Everything else: text and events. What the collector does between two events counts nowhere.

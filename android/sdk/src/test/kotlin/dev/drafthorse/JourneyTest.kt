@@ -29,6 +29,9 @@ class JourneyTest {
         assertEquals(first.tokens.size.toLong(), account.tokens)
         assertEquals(account.accepted.toDouble() / account.proposed, account.acceptanceRate)
         assertTrue(account.proposed > 0 && account.ttftMs > 0 && account.lossless)
+        assertTrue(account.drafted >= account.proposed)
+        val (target, drafter) = listOf(account.targetNodes, account.drafterNodes).map { it.getValue("CPUExecutionProvider") }
+        assertTrue(target > drafter && drafter > 0, "the target has more layers than the drafter")
         assertTrue(first.tokens.any { it.drafted } && first.tokens.any { !it.drafted })
         assertEquals(0, account.promptTokensKept)
 
