@@ -182,7 +182,7 @@ impl Lab<'_> {
             .iter()
             .map(|&mode| Ok((mode, engine.session(&session_options(mode, engine))?)))
             .collect::<Result<BTreeMap<Mode, Session>>>()?;
-        let mut turns: Vec<(Decoding, Mode)> =
+        let turns: Vec<(Decoding, Mode)> =
             self.plan.decodings.iter().flat_map(|&decoding| modes.iter().map(move |&mode| (decoding, mode))).collect();
         let blocks = self.plan.repetitions * self.prompts.len();
         let mut records = Records::default();
@@ -202,11 +202,9 @@ impl Lab<'_> {
                 block * turns.len(),
                 blocks * turns.len(),
             )?;
-            for &(decoding, mode) in &turns {
+            for (decoding, mode) in in_order(&turns, prompt, repetition) {
                 self.converse(&sessions[&mode], prompt, repetition, decoding, mode, &mut records)?;
             }
-            // A, B, C, then C, B, A: what grows slower or faster over time favours neither end.
-            turns.reverse();
         }
         records.samples.push(self.recorder.look());
         match records.context_full.take() {
@@ -314,6 +312,13 @@ impl Lab<'_> {
             ControlFlow::Break(()) => Err(Error::Cancelled),
         }
     }
+}
+
+/// A, B, C, then C, B, A, from prompt to prompt and for each prompt from repetition to repetition: what grows slower or
+/// faster over time favours neither end, in all prompts together and in each of them.
+fn in_order<T: Copy>(turns: &[T], prompt: usize, repetition: usize) -> impl Iterator<Item = T> {
+    let forward = (prompt + repetition).is_multiple_of(2);
+    (0..turns.len()).map(move |place| turns[if forward { place } else { turns.len() - 1 - place }])
 }
 
 fn session_options(mode: Mode, engine: &Engine) -> SessionOptions {

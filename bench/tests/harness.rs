@@ -110,7 +110,7 @@ fn check(report: &Report) {
 }
 
 #[test]
-fn the_order_is_reversed_from_prompt_to_prompt() {
+fn the_order_is_reversed_from_prompt_to_prompt_and_from_repetition_to_repetition() {
     let value = run(&plan());
     let report: Report = serde_json::from_value(value).unwrap();
     let modes = |prompt: usize, repetition: usize| -> Vec<(Decoding, Mode)> {
@@ -119,7 +119,7 @@ fn the_order_is_reversed_from_prompt_to_prompt() {
     };
     let (first, second) = (modes(0, 0), modes(1, 0));
     assert_eq!(first.iter().rev().copied().collect::<Vec<_>>(), second);
-    assert_eq!(modes(0, 1), first);
+    assert_eq!((modes(0, 1), modes(1, 1)), (second, first));
 }
 
 #[test]

@@ -253,10 +253,10 @@ fn notes(page: &mut String, report: &Report) {
     };
     let _ = write!(
         page,
-        "<li>{who} ran in turns, prompt by prompt, in an order that was reversed each time, after a warm-up.{but} \
-         Speeds are geometric means over prompts of the median over repetitions; intervals hold 95 % of {RESAMPLES} bootstrap \
-         resamples of prompts and repetitions. Outliers are marked and count. A speed-up whose interval holds 1, or that \
-         rests on fewer than {PAIRS_MIN} pairs, is not told as a number.</li></ul>"
+        "<li>{who} ran in turns, prompt by prompt, in an order that was reversed from prompt to prompt and from \
+         repetition to repetition, after a warm-up.{but} Speeds are geometric means over prompts of the median over \
+         repetitions; intervals hold 95 % of {RESAMPLES} bootstrap resamples of prompts and repetitions. Outliers are marked \
+         and count. A speed-up whose interval holds 1, or that rests on fewer than {PAIRS_MIN} pairs, is not told as a number.</li></ul>"
     );
 }
 
