@@ -147,6 +147,20 @@ fn a_run_can_be_ended_and_a_bad_plan_is_named() {
 }
 
 #[test]
+fn the_app_is_asked_before_every_generation() {
+    let mut told = Vec::new();
+    run_json(&plan().to_string(), None, &mut |_, done, planned| {
+        told.push((done, planned));
+        true
+    })
+    .unwrap();
+    // Decodings, modes, turns of both prompts, repetitions.
+    let planned = 2 * 3 * 3 * 2;
+    told.retain(|progress| progress.1 > 0);
+    assert_eq!(told, (0..planned).map(|done| (done, planned)).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_prompt_that_does_not_fit_is_left_out_and_the_rest_measured() {
     let long = "Once upon a time. ".repeat(400);
     let mut plan = plan();
