@@ -7,6 +7,7 @@ use drafthorse::{
     CostProfile, Drafting, Engine, EngineOptions, GenerationOptions, Prompt, Provider, ProviderChoice, SessionOptions,
 };
 use drafthorse_pack::{Folder, FolderKind, ModelFiles, OpenOptions};
+use tempfile::TempDir;
 
 use crate::memory;
 use crate::plan::{Plan, ProviderPair};
@@ -23,6 +24,8 @@ const TOKENS: usize = 16;
 
 /// An opened engine with what opening it took.
 pub(crate) struct Opened {
+    /// What the engine kept between its openings; removed with this.
+    pub kept: TempDir,
     pub engine: Engine,
     pub load: Load,
     pub memory: Memory,
@@ -31,9 +34,10 @@ pub(crate) struct Opened {
 /// Opens the plan's pack on `provider`, first cold and then warm, and runs one generation for its memory.
 ///
 /// # Errors
-/// Those of the engine; `Plan` for a provider that nobody knows.
+/// Those of the engine; `Plan` for a provider that nobody knows; `Io` if there is no place for what is kept.
 pub(crate) fn open(plan: &Plan, provider: Option<&ProviderPair>) -> Result<Opened> {
-    let mut options = engine_options(plan, provider)?;
+    let kept = folder_of_the_run(plan.cache_folder.clone().unwrap_or_else(std::env::temp_dir))?;
+    let mut options = EngineOptions { cache_folder: Some(kept.path().to_owned()), ..engine_options(plan, provider)? };
     let folder = drafthorse_pack::open(&plan.pack, &options.folder).map_err(drafthorse::Error::from)?;
     let before_bytes = memory::resident_bytes();
     let forgot = memory::forget_peak();
@@ -71,7 +75,14 @@ pub(crate) fn open(plan: &Plan, provider: Option<&ProviderPair>) -> Result<Opene
         context_len: report.context_len,
     };
     let load = Load { cold_ms: Reading::present(cold_ms, cold), cold_read_bytes: read_bytes, warm_ms: median(warm_ms) };
-    Ok(Opened { engine, load, memory })
+    Ok(Opened { kept, engine, load, memory })
+}
+
+/// An empty folder in `parent`: what an earlier run kept would make a cold opening half a warm one.
+fn folder_of_the_run(parent: PathBuf) -> Result<TempDir> {
+    let made = std::fs::create_dir_all(&parent);
+    let made = made.and_then(|()| tempfile::Builder::new().prefix("drafthorse-bench-").tempdir_in(&parent));
+    made.map_err(Error::io(parent))
 }
 
 fn timed<T>(work: impl FnOnce() -> drafthorse::Result<T>) -> Result<(f64, T)> {

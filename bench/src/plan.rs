@@ -22,6 +22,9 @@ pub struct Plan {
     pub inflated: Option<String>,
     /// The ONNX Runtime library; absent: where the runtime looks by itself.
     pub runtime_library: Option<PathBuf>,
+    /// Where the run may make a folder for what an app keeps between starts, which it removes; absent: where the system
+    /// keeps temporary files.
+    pub cache_folder: Option<PathBuf>,
     /// Execution providers to measure one after the other; empty: the one that the pack asks for.
     pub providers: Vec<ProviderPair>,
     /// Threads within an operator, of both models; absent: the pack's, then the runtime's.
@@ -67,6 +70,7 @@ impl Default for Plan {
             drafter: None,
             inflated: None,
             runtime_library: None,
+            cache_folder: None,
             providers: Vec::new(),
             threads: None,
             context_len: None,

@@ -138,12 +138,14 @@ pub struct NodeCount {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Load {
-    /// Milliseconds of the first opening on this provider, with the files as far from memory as the system lets us put
-    /// them; the source says how far.
+    /// Milliseconds of the first opening on this provider, as after an installation: every file is compared with its digest,
+    /// and a provider that compiles graphs compiles them. The files are as far from memory as the system lets us put them;
+    /// the source says how far.
     pub cold_ms: Reading<f64>,
     /// Bytes that the storage really delivered for it.
     pub cold_read_bytes: Reading<u64>,
-    /// Milliseconds of an opening right after; the median of several.
+    /// Milliseconds of an opening right after, as at an app's further starts: files that were found intact are not read for
+    /// their digests again, and compiled graphs are there. The median of several.
     pub warm_ms: f64,
 }
 

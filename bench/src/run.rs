@@ -87,7 +87,8 @@ pub(crate) fn id(report: &Report) -> String {
 pub(crate) fn without_folders(mut plan: Plan) -> Plan {
     let strip = |path: &mut PathBuf| *path = load::last_name(path).into();
     strip(&mut plan.pack);
-    [&mut plan.drafter, &mut plan.runtime_library, &mut plan.prompts_file].into_iter().flatten().for_each(strip);
+    let further = [&mut plan.drafter, &mut plan.runtime_library, &mut plan.cache_folder, &mut plan.prompts_file];
+    further.into_iter().flatten().for_each(strip);
     plan
 }
 
@@ -122,7 +123,7 @@ impl Lab<'_> {
         (self.done, self.planned) = (0, 0);
         let name = provider.map_or("the pack's provider", |pair| pair.target.as_str()).to_owned();
         self.tell(&format!("opening on {name}, cold and warm"))?;
-        let Opened { engine, load, memory } = load::open(self.plan, provider)?;
+        let Opened { kept: _kept, engine, load, memory } = load::open(self.plan, provider)?;
         let costs = warm_up::costs(&engine, &mut |sweep| {
             self.tell(&format!("warming up: sweep {} over the cost curve", sweep + 1))
         })?;

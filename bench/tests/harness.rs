@@ -161,6 +161,28 @@ fn the_app_is_asked_before_every_generation() {
 }
 
 #[test]
+fn what_is_kept_between_openings_lies_in_the_cache_and_goes_with_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let mut plan = plan();
+    plan["cache_folder"] = json!(cache);
+    plan["prompts"] = json!([{"task": "story", "text": "Once upon a time"}]);
+    let mut seen = std::collections::BTreeSet::new();
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    };
+    let text = run_json(&plan.to_string(), None, &mut |_, _, _| {
+        seen.extend(names(&cache));
+        true
+    })
+    .unwrap();
+    assert!(seen.len() == 1 && seen.iter().all(|name| name.starts_with("drafthorse-bench-")), "{seen:?}");
+    assert_eq!(names(&cache), [""; 0]);
+    assert!(!text.contains(folder.path().to_str().unwrap()), "reports travel: nobody's folders are in them");
+}
+
+#[test]
 fn a_prompt_that_does_not_fit_is_left_out_and_the_rest_measured() {
     let long = "Once upon a time. ".repeat(400);
     let mut plan = plan();

@@ -193,7 +193,11 @@ fn resources(page: &mut String, report: &Report, subject: &Subject) {
     if let Some(load) = &subject.load {
         row(page, "load, cold", &reading(&load.cold_ms, |value| ms(*value)));
         row(page, "read for it", &reading(&load.cold_read_bytes, |bytes| mib(*bytes)));
-        row(page, "load, warm", &format!("{} (median)", ms(load.warm_ms)));
+        row(
+            page,
+            "load, warm",
+            &format!("{} (median of further openings, with digests and compiled graphs known)", ms(load.warm_ms)),
+        );
     }
     if let Some(memory) = &subject.memory {
         row(page, "peak memory", &reading(&memory.peak_bytes, |bytes| mib(*bytes)));
