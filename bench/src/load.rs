@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use drafthorse::{
-    CostProfile, Drafting, Engine, EngineOptions, GenerationOptions, Prompt, Provider, ProviderChoice, SessionOptions,
-};
+use drafthorse::{CostProfile, Drafting, Engine, EngineOptions, GenerationOptions, Prompt, SessionOptions};
 use drafthorse_pack::{Folder, FolderKind, ModelFiles, OpenOptions};
 use tempfile::TempDir;
 
@@ -102,15 +100,9 @@ fn one_generation(engine: &Engine) -> Result<()> {
 }
 
 fn engine_options(plan: &Plan, provider: Option<&ProviderPair>) -> Result<EngineOptions> {
-    let choice = |name: &str| -> Result<Vec<ProviderChoice>> {
-        let provider: Provider = name
-            .parse()
-            .map_err(|error: drafthorse::Error| Error::Plan { field: "providers", reason: error.to_string() })?;
-        Ok(vec![provider.into()])
-    };
-    let (target_providers, drafter_providers) = match provider {
+    let (target_providers, drafter_providers) = match provider.map(ProviderPair::parsed).transpose()? {
         None => (Vec::new(), Vec::new()),
-        Some(pair) => (choice(&pair.target)?, choice(pair.drafter.as_ref().unwrap_or(&pair.target))?),
+        Some((target, drafter)) => (vec![target.into()], vec![drafter.into()]),
     };
     Ok(EngineOptions {
         folder: OpenOptions { drafter: plan.drafter.clone(), ..OpenOptions::default() },
@@ -184,4 +176,33 @@ fn kind(kind: FolderKind) -> &'static str {
 pub(crate) fn last_name(path: &Path) -> String {
     let whole: PathBuf = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     whole.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// What the runtime says, with the last parts of the plan's paths for the whole of them.
+pub(crate) fn without_folders(text: &str, plan: &Plan) -> String {
+    let named = [Some(&plan.pack), plan.drafter.as_ref()].into_iter().flatten();
+    let forms = named.flat_map(|path| [path.canonicalize().ok(), Some(path.clone())]).flatten();
+    // A single name tells of no folder, and may be part of any word.
+    let folders = forms.filter(|path| path.components().count() > 1);
+    folders.fold(text.to_owned(), |text, path| text.replace(&path.display().to_string(), &last_name(&path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_travel_without_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let pack = folder.path().join("pack");
+        std::fs::create_dir(&pack).unwrap();
+        let text = format!("cannot load {}", pack.join("model.onnx").display());
+        let plan = Plan { pack, ..Plan::default() };
+        assert_eq!(
+            without_folders(&text, &plan),
+            "cannot load pack/model.onnx".replace('/', std::path::MAIN_SEPARATOR_STR)
+        );
+        let plan = Plan { pack: "an".into(), ..Plan::default() };
+        assert_eq!(without_folders(&text, &plan), text);
+    }
 }

@@ -54,7 +54,15 @@ pub fn run(plan: Plan, host: Option<&dyn HostProbe>, on_progress: OnProgress<'_>
     let share = plan.budget_s / providers.len() as f64;
     let mut subjects = Vec::new();
     for provider in providers {
-        subjects.push(lab.subject(provider, share, &pack)?);
+        match lab.subject(provider, share, &pack) {
+            Ok(subject) => subjects.push(subject),
+            // What was measured on others stands.
+            Err(error) if !subjects.is_empty() && !is_cancelled(&error) => {
+                let reason = load::without_folders(&error.to_string(), &plan);
+                lab.notes.push(format!("not measured: {}: {reason}", name(provider)));
+            }
+            Err(error) => return Err(error),
+        }
     }
     let (notes, duration_s) = (lab.notes, lab.recorder.at_s());
     let mut report = Report {
@@ -72,6 +80,14 @@ pub fn run(plan: Plan, host: Option<&dyn HostProbe>, on_progress: OnProgress<'_>
     report.notes.extend(notes::of(&report));
     report.id = id(&report);
     Ok(report)
+}
+
+fn name(provider: Option<&ProviderPair>) -> String {
+    provider.map_or_else(|| "the pack's provider".to_owned(), ProviderPair::name)
+}
+
+fn is_cancelled(error: &Error) -> bool {
+    matches!(error, Error::Cancelled | Error::Runtime(drafthorse::Error::Cancelled))
 }
 
 /// Name and version of this program.
@@ -121,8 +137,7 @@ impl Lab<'_> {
     fn subject(&mut self, provider: Option<&ProviderPair>, budget_s: f64, pack: &Pack) -> Result<Subject> {
         let begin = Instant::now();
         (self.done, self.planned) = (0, 0);
-        let name = provider.map_or("the pack's provider", |pair| pair.target.as_str()).to_owned();
-        self.tell(&format!("opening on {name}, cold and warm"))?;
+        self.tell(&format!("opening on {}, cold and warm", name(provider)))?;
         let Opened { kept: _kept, engine, load, memory } = load::open(self.plan, provider)?;
         let costs = warm_up::costs(&engine, &mut |sweep| {
             self.tell(&format!("warming up: sweep {} over the cost curve", sweep + 1))
@@ -146,7 +161,10 @@ impl Lab<'_> {
             placement.nodes.iter().map(count).collect()
         };
         let refused = |model: &str, placement: &drafthorse::PlacementReport| -> Vec<String> {
-            placement.refused.iter().map(|(provider, reason)| format!("{model} on {provider}: {reason}")).collect()
+            let reason = |(provider, reason): &(_, String)| {
+                format!("{model} on {provider}: {}", load::without_folders(reason, self.plan))
+            };
+            placement.refused.iter().map(reason).collect()
         };
         let drafter = report.drafter.as_ref();
         Ok(Subject {

@@ -161,6 +161,25 @@ fn the_app_is_asked_before_every_generation() {
 }
 
 #[test]
+fn a_provider_that_cannot_be_had_does_not_lose_the_others() {
+    let mut plan = plan();
+    plan["providers"] = json!([{"target": "cpu"}, {"target": "cuda"}]);
+    plan["prompts"] = json!([{"task": "story", "text": "Once upon a time"}]);
+    let report: Report = serde_json::from_value(run(&plan)).unwrap();
+    assert_eq!(report.subjects.len(), 1);
+    assert!(report.notes.iter().any(|note| note.starts_with("not measured: cuda: ")), "{:?}", report.notes);
+    plan["providers"] = json!([{"target": "cuda"}]);
+    assert!(run_json(&plan.to_string(), None, &mut |_, _, _| true).is_err());
+    plan["providers"] = json!([{"target": "cpu"}, {"target": "cdua"}]);
+    let mut calls = 0;
+    let misspelt = run_json(&plan.to_string(), None, &mut |_, _, _| {
+        calls += 1;
+        true
+    });
+    assert!(misspelt.unwrap_err().to_string().contains("cdua") && calls == 0, "refused before anything is measured");
+}
+
+#[test]
 fn what_is_kept_between_openings_lies_in_the_cache_and_goes_with_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
