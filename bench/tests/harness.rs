@@ -58,6 +58,13 @@ fn a_plan_becomes_a_report_that_the_schema_takes() {
     let report = Report::from_json(value.to_string().as_bytes()).unwrap();
     assert_eq!(serde_json::to_value(&report).unwrap(), value, "a report survives reading and writing");
     check(&report);
+    let mut older = value.clone();
+    older["plan"].as_object_mut().unwrap().remove("cache_folder").unwrap();
+    for generation in older["subjects"][0]["generations"].as_array_mut().unwrap() {
+        generation.as_object_mut().unwrap().remove("drafted").unwrap();
+    }
+    let older = Report::from_json(older.to_string().as_bytes()).unwrap();
+    assert_eq!(older.subjects[0].cases, report.subjects[0].cases, "reports of an older program are read");
     let text = table(&report);
     for part in ["Drafthorse demo", "shelf 7", "greedy", "NOT the target's distribution", "peak", "costs"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -101,6 +108,12 @@ fn check(report: &Report) {
     assert_eq!(drafter.identical_share, Some(1.0), "greedy text is the target's own");
     assert!(drafter.tokens_per_target_call.unwrap() > 1.0 && drafter.acceptance_by_position.len() == 4);
     assert!(drafter.mbsu.unwrap() > 0.5 && drafter.lossless);
+    let told = |g: &&drafthorse_bench::Generation| (g.decoding, g.mode) == (Decoding::Greedy, Mode::Drafter);
+    let (proposed, accepted) = subject.generations.iter().filter(told).fold((0, 0), |(proposed, accepted), g| {
+        assert!(g.drafted >= g.proposed && g.proposed >= g.accepted);
+        (proposed + g.proposed, accepted + g.accepted)
+    });
+    assert_eq!(drafter.acceptance_rate, Some(accepted as f64 / proposed as f64));
     assert!(!case(Decoding::Lenient, Mode::Drafter).lossless && case(Decoding::Lenient, Mode::Plain).lossless);
     assert!(subject.predictions.iter().any(|prediction| prediction.decoding == Decoding::Greedy));
     // The second turn keeps what the first has read, so its prompt is longer.
