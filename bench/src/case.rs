@@ -162,8 +162,7 @@ fn case(all: &[&Generation], decoding: Decoding, mode: Mode, task: Option<&str>,
 /// Each of `own` with the plain generation of the same prompt, turn and repetition.
 fn pairs<'a>(own: &[&'a Generation], all: &[&'a Generation]) -> Vec<(&'a Generation, &'a Generation)> {
     let key = |g: &Generation| (g.prompt, g.turn, g.repetition);
-    let plain: BTreeMap<_, &Generation> =
-        all.iter().filter(|g| g.mode == Mode::Plain && g.decode_tokens_per_s > 0.0).map(|g| (key(g), *g)).collect();
+    let plain: BTreeMap<_, &Generation> = all.iter().filter(|g| g.mode == Mode::Plain).map(|g| (key(g), *g)).collect();
     own.iter().filter_map(|g| Some((*plain.get(&key(g))?, *g))).collect()
 }
 
@@ -318,6 +317,17 @@ pub(crate) mod tests {
         let drafter = cases.iter().find(|case| case.mode == Mode::Drafter).unwrap();
         assert_eq!((drafter.acceptance_rate, drafter.draft_len_mean), (Some(0.5), 4.0));
         assert!((drafter.mbsu.unwrap() - 2.0 / 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_plain_answer_of_one_token_has_no_speed_and_still_its_text() {
+        let mut all = run();
+        all[0].decode_tokens_per_s = 0.0;
+        all[0].text_digest = "short".to_owned();
+        let cases = cases(&all, context());
+        let drafter = cases.iter().find(|case| case.mode == Mode::Drafter && case.task.is_none()).unwrap();
+        assert_eq!((drafter.identical_share, drafter.speedup.unwrap().pairs), (Some(17.0 / 18.0), 17));
+        assert!((drafter.speedup.unwrap().value.unwrap() - 2.0).abs() < 1e-9);
     }
 
     #[test]
