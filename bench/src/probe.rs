@@ -155,7 +155,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// The counter that [`Self::sample`] reads, and nothing else.
+    /// The counter that [`Self::sample`] reads, and none of the system's other files; an app is asked for all it tells.
     pub(crate) fn energy_now_j(&self) -> Option<f64> {
         self.ask_host().energy_j.or_else(|| self.own_energy_j())
     }

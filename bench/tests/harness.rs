@@ -2,6 +2,7 @@
 #![cfg(feature = "report")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use drafthorse_bench::{Decoding, HostProbe, Mode, Report, html, run_json, schema, table};
 use serde_json::{Value, json};
@@ -31,6 +32,17 @@ fn plan() -> Value {
 }
 
 struct App;
+
+/// An app that counts how often it is asked.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl HostProbe for Counting {
+    fn sample_json(&self) -> String {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        "{}".to_owned()
+    }
+}
 
 impl HostProbe for App {
     fn sample_json(&self) -> String {
@@ -212,6 +224,14 @@ fn what_is_kept_between_openings_lies_in_the_cache_and_goes_with_the_run() {
     assert!(seen.len() == 1 && seen.iter().all(|name| name.starts_with("drafthorse-bench-")), "{seen:?}");
     assert_eq!(names(&cache), [""; 0]);
     assert!(!text.contains(folder.path().to_str().unwrap()), "reports travel: nobody's folders are in them");
+}
+
+#[test]
+fn an_app_that_tells_no_energy_is_asked_once_for_a_generation() {
+    let app = Counting::default();
+    run_json(&plan().to_string(), Some(&app), &mut |_, _, _| true).unwrap();
+    // What there is, how hot it is at the begin, before every prompt, before every generation, at the end.
+    assert_eq!(app.0.into_inner(), 1 + 1 + 2 * 2 + 2 * 3 * 3 * 2 + 1);
 }
 
 #[test]
