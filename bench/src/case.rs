@@ -219,7 +219,7 @@ fn mbsu(
     Some(drafthorse::memory_bound_speedup(tokens_per_target_call?, 1, ratio * draft_len_mean))
 }
 
-/// Energy of the generations whose counter did not wrap, over their tokens.
+/// Energy of the generations over their tokens, without those of a peer whose counter wrapped.
 fn energy(own: &[&Generation]) -> Reading<f64> {
     let counted: Vec<(f64, usize)> =
         own.iter().filter_map(|g| Some((g.energy_j.filter(|joules| *joules >= 0.0)?, g.tokens))).collect();

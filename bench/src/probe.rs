@@ -241,7 +241,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// RAPL: the sum over processor packages. The counters wrap after hours; a fall is read as absent by its users.
+    /// RAPL: the sum over processor packages. The counters wrap after hours: a fall tells nothing.
     fn energy_j(&self) -> Reading<f64> {
         let packages = numbered(&self.root, "sys/class/powercap", "intel-rapl:");
         if packages.is_empty() {

@@ -67,7 +67,8 @@ impl<'a> Recorder<'a> {
         let (mut generation, text) = generation::measure(session, prompt, options, at_s, place)?;
         // An app's sensors are asked for once more only where there is energy to tell.
         let used = before.energy_j.and_then(|before| Some(self.probe.energy_now_j()? - before));
-        generation.energy_j = used;
+        // A counter that wrapped meanwhile tells nothing.
+        generation.energy_j = used.filter(|joules| *joules >= 0.0);
         Ok(Taken { generation, text, before })
     }
 }

@@ -227,6 +227,23 @@ fn what_is_kept_between_openings_lies_in_the_cache_and_goes_with_the_run() {
 }
 
 #[test]
+fn a_counter_that_wrapped_tells_no_energy() {
+    struct Wrapping(AtomicUsize);
+    impl HostProbe for Wrapping {
+        fn sample_json(&self) -> String {
+            // Three readings up, then down again: some generations see the fall.
+            let reading = self.0.fetch_add(1, Ordering::Relaxed) % 3;
+            json!({"energy_j": reading}).to_string()
+        }
+    }
+    let text = run_json(&plan().to_string(), Some(&Wrapping(AtomicUsize::new(0))), &mut |_, _, _| true).unwrap();
+    let report = Report::from_json(text.as_bytes()).unwrap();
+    let joules: Vec<Option<f64>> = report.subjects[0].generations.iter().map(|g| g.energy_j).collect();
+    assert!(joules.contains(&None) && joules.iter().flatten().all(|joules| *joules >= 0.0), "{joules:?}");
+    assert!(joules.contains(&Some(1.0)), "{joules:?}");
+}
+
+#[test]
 fn an_app_that_tells_no_energy_is_asked_once_for_a_generation() {
     let app = Counting::default();
     run_json(&plan().to_string(), Some(&app), &mut |_, _, _| true).unwrap();
