@@ -63,7 +63,7 @@ pub(crate) fn wait(
         (Some(_), false) => "; cooled down",
         (Some(_), true) => "; still hot when the longest pause was over",
     };
-    Ok(Some(Pause { at_s, s: begin.elapsed().as_secs_f64(), reason: format!("{reason}{outcome}") }))
+    Ok(Some(Pause { at_s, s: begin.elapsed().as_secs_f64(), reason: format!("{reason}{outcome}"), hot: hot.is_some() }))
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
         let rule = CoolDown { pause_s_max: 0.02, ..CoolDown::default() };
         let mut probe = Probe::new(root.path(), None);
         let pause = wait(&mut probe, Some(40.0), rule, Instant::now(), &mut go_on).unwrap().unwrap();
-        assert!(pause.reason.ends_with("still hot when the longest pause was over"), "{}", pause.reason);
+        assert!(pause.hot && pause.reason.ends_with("still hot when the longest pause was over"), "{}", pause.reason);
         std::fs::write(zone.join("temp"), "45000").unwrap();
         assert_eq!(wait(&mut probe, Some(40.0), rule, Instant::now(), &mut go_on).unwrap(), None);
     }
@@ -126,6 +126,14 @@ mod tests {
         let pause = wait(&mut probe, None, rule, Instant::now(), &mut go_on).unwrap().unwrap();
         assert!(pause.s >= 0.2);
         assert_eq!(stove.0.into_inner(), 2, "one look before the pause, and one after");
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_not_heat() {
+        let root = tempfile::tempdir().unwrap();
+        let rule = CoolDown { pause_s: 0.01, ..CoolDown::default() };
+        let pause = wait(&mut Probe::new(root.path(), None), None, rule, Instant::now(), &mut go_on).unwrap().unwrap();
+        assert!(!pause.hot && pause.s >= 0.01 && pause.reason == "asked for between prompts");
     }
 
     #[test]

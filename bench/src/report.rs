@@ -110,7 +110,7 @@ pub struct Subject {
     pub generations: Vec<Generation>,
     /// The sensors over time.
     pub samples: Vec<Sample>,
-    /// When the run waited for the device to cool.
+    /// When the run waited, for the device to cool or because the plan asked for it.
     #[serde(default)]
     pub pauses: Vec<Pause>,
 }
@@ -182,7 +182,7 @@ pub struct Costs {
     pub stable: bool,
 }
 
-/// A wait for the device to cool.
+/// A wait between prompts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Pause {
@@ -192,6 +192,9 @@ pub struct Pause {
     pub s: f64,
     /// Why, and whether it helped.
     pub reason: String,
+    /// True if the device was hot, false if the plan asked for the pause.
+    #[serde(default)]
+    pub hot: bool,
 }
 
 impl Report {
