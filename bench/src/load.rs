@@ -128,6 +128,9 @@ pub(crate) fn describe(plan: &Plan) -> Result<Pack> {
     let options = engine_options(plan, None)?;
     let folder = drafthorse_pack::open(&plan.pack, &options.folder).map_err(drafthorse::Error::from)?;
     let digest = |files: &ModelFiles| -> Result<Reading<String>> {
+        if let Some(recorded) = folder.recorded_digest(files) {
+            return Ok(Reading::present(recorded, "SHA-256 over the files, as the manifest has it"));
+        }
         let found = drafthorse_pack::model_digest(files, &mut |_| std::ops::ControlFlow::Continue(()))
             .map_err(drafthorse::Error::from)?;
         Ok(Reading::present(found, "SHA-256 over the files"))
@@ -190,6 +193,27 @@ pub(crate) fn without_folders(text: &str, plan: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pack_is_told_by_its_manifest_and_another_folder_by_its_files() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/packs/demo");
+        let pack = |pack: &Path| describe(&Plan { pack: pack.to_owned(), ..Plan::default() }).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = 0;
+        for entry in std::fs::read_dir(&demo).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path().is_file() && entry.file_name() != drafthorse_pack::MANIFEST_FILE {
+                std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+                files += 1;
+            }
+        }
+        assert!(files > 3, "the demo pack has no folders within");
+        let (recorded, read) = (pack(&demo), pack(folder.path()));
+        assert!(recorded.target_digest.explanation().contains("manifest"));
+        assert_eq!(read.target_digest.explanation(), "SHA-256 over the files");
+        assert_eq!(recorded.target_digest.value(), read.target_digest.value());
+        assert_eq!(recorded.drafter_digest.value(), read.drafter_digest.value());
+    }
 
     #[test]
     fn reasons_travel_without_folders() {
