@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::memory;
 use crate::plan::{Plan, ProviderPair};
+use crate::probe::Probe;
 use crate::reading::Reading;
 use crate::report::{Load, Memory, Pack};
 use crate::statistics::median;
@@ -33,11 +34,11 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// Those of the engine; `Plan` for a provider that nobody knows; `Io` if there is no place for what is kept.
-pub(crate) fn open(plan: &Plan, provider: Option<&ProviderPair>) -> Result<Opened> {
+pub(crate) fn open(plan: &Plan, provider: Option<&ProviderPair>, probe: &Probe<'_>) -> Result<Opened> {
     let kept = folder_of_the_run(plan.cache_folder.clone().unwrap_or_else(std::env::temp_dir))?;
     let mut options = EngineOptions { cache_folder: Some(kept.path().to_owned()), ..engine_options(plan, provider)? };
     let folder = drafthorse_pack::open(&plan.pack, &options.folder).map_err(drafthorse::Error::from)?;
-    let before_bytes = memory::resident_bytes();
+    let before_bytes = probe.resident_bytes();
     let forgot = memory::forget_peak();
     let cold = memory::forget_files(model_paths(&folder));
     // Costs are measured later and more often; an app finds them in its cache. Any will do here.
@@ -67,7 +68,7 @@ pub(crate) fn open(plan: &Plan, provider: Option<&ProviderPair>) -> Result<Opene
     let report = engine.report();
     let memory = Memory {
         before_bytes,
-        open_bytes: memory::resident_bytes(),
+        open_bytes: probe.resident_bytes(),
         peak_bytes,
         cache_bytes: report.cache_bytes,
         context_len: report.context_len,

@@ -138,7 +138,7 @@ impl Lab<'_> {
         let begin = Instant::now();
         (self.done, self.planned) = (0, 0);
         self.tell(&format!("opening on {}, cold and warm", name(provider)))?;
-        let Opened { kept: _kept, engine, load, memory } = load::open(self.plan, provider)?;
+        let Opened { kept: _kept, engine, load, memory } = load::open(self.plan, provider, &self.recorder.probe)?;
         let costs = warm_up::costs(&engine, &mut |sweep| {
             self.tell(&format!("warming up: sweep {} over the cost curve", sweep + 1))
         })?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use drafthorse_bench::{Decoding, HostProbe, Mode, Report, html, run_json, schema, table};
+use drafthorse_bench::{Decoding, HostProbe, Mode, Reading, Report, html, run_json, schema, table};
 use serde_json::{Value, json};
 
 fn root() -> PathBuf {
@@ -227,13 +227,13 @@ fn what_is_kept_between_openings_lies_in_the_cache_and_goes_with_the_run() {
 }
 
 #[test]
-fn a_counter_that_wrapped_tells_no_energy() {
+fn memory_is_told_by_the_app_and_a_counter_that_wrapped_tells_no_energy() {
     struct Wrapping(AtomicUsize);
     impl HostProbe for Wrapping {
         fn sample_json(&self) -> String {
             // Three readings up, then down again: some generations see the fall.
             let reading = self.0.fetch_add(1, Ordering::Relaxed) % 3;
-            json!({"energy_j": reading}).to_string()
+            json!({"energy_j": reading, "resident_bytes": 4096}).to_string()
         }
     }
     let text = run_json(&plan().to_string(), Some(&Wrapping(AtomicUsize::new(0))), &mut |_, _, _| true).unwrap();
@@ -241,14 +241,17 @@ fn a_counter_that_wrapped_tells_no_energy() {
     let joules: Vec<Option<f64>> = report.subjects[0].generations.iter().map(|g| g.energy_j).collect();
     assert!(joules.contains(&None) && joules.iter().flatten().all(|joules| *joules >= 0.0), "{joules:?}");
     assert!(joules.contains(&Some(1.0)), "{joules:?}");
+    let memory = report.subjects[0].memory.as_ref().unwrap();
+    let told = Reading::present(4096, "the app");
+    assert_eq!((&memory.before_bytes, &memory.open_bytes), (&told, &told));
 }
 
 #[test]
 fn an_app_that_tells_no_energy_is_asked_once_for_a_generation() {
     let app = Counting::default();
     run_json(&plan().to_string(), Some(&app), &mut |_, _, _| true).unwrap();
-    // What there is, how hot it is at the begin, before every prompt, before every generation, at the end.
-    assert_eq!(app.0.into_inner(), 1 + 1 + 2 * 2 + 2 * 3 * 3 * 2 + 1);
+    // What there is, how hot it is at the begin, memory twice, before every prompt, before every generation, at the end.
+    assert_eq!(app.0.into_inner(), 1 + 1 + 2 + 2 * 2 + 2 * 3 * 3 * 2 + 1);
 }
 
 #[test]
