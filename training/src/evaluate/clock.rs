@@ -1,10 +1,10 @@
 //! Times drafters in the runtime's own loop, on exported packs, against the target alone in the same run.
 //!
-//! Every prompt is answered by the target alone and under every rule in turn, so that what the machine does besides
-//! hits all alike, and the whole is done several times, of which the least disturbed counts: the quickest for each
-//! prompt and rule. Figures are ratios of milliseconds per token. Nothing here is asserted: times are reported.
+//! Every prompt is answered by every pack's target alone and under every rule in turn, so that what the machine does
+//! besides hits all alike, and the whole is done several times, of which the least disturbed counts: the quickest for
+//! each prompt, pack and rule. Figures are ratios of milliseconds per token. Nothing here is asserted: times are reported.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use drafthorse::{
     Account, DraftLength, Drafting, Engine, EngineOptions, Event, GenerationOptions, Lenience, Prompt, Session,
@@ -63,6 +63,8 @@ pub struct ClockRow {
     pub rule: Rule,
     /// Tokens emitted per pass of the target.
     pub tokens_per_call: Figure,
+    /// Tokens per second, the prompt's time included; means something on a quiet machine only.
+    pub tokens_per_second: Figure,
     /// Milliseconds per token, the prompt's included, of the target alone over this rule's.
     pub speedup: Figure,
     /// The first drafter's milliseconds per token under the same rule over this one's; none for the first itself.
@@ -93,12 +95,27 @@ pub(super) fn time(
 ) -> Result<Vec<ClockRow>> {
     let examples = &examples[..recipe.clock.prompts.min(examples.len())];
     let rules = rules(recipe, mode);
-    let (mut rows, mut first): (Vec<ClockRow>, Option<Vec<Vec<Taken>>>) = (Vec::new(), None);
-    for drafter in &recipe.drafter {
-        let Some(pack) = &drafter.pack else { continue };
-        let taken = answers(recipe, task, mode, examples, tokenizer, pack, &rules)?;
-        rows.extend(summaries(recipe, task, mode, drafter, &rules, &taken, first.as_deref()));
-        first.get_or_insert(taken);
+    let timed = |drafter: &DrafterSettings| drafter.pack.clone().map(|pack| (drafter.name.clone(), pack));
+    let packs = recipe.drafter.iter().filter_map(timed);
+    let opened = packs.map(|(name, pack)| Timed::open(recipe, name, pack)).collect::<Result<Vec<_>>>()?;
+    let least = Taken { ms: f64::INFINITY, ..Taken::default() };
+    let mut taken = vec![vec![vec![least; examples.len()]; rules.len()]; opened.len()];
+    for _ in 0..recipe.clock.repeats {
+        for (index, example) in examples.iter().enumerate() {
+            for (pack, taken) in opened.iter().zip(&mut taken) {
+                for (rule, taken) in rules.iter().zip(taken) {
+                    let found = pack.answer(task, example, tokenizer, *rule, &options(recipe, mode, *rule, index))?;
+                    if found.ms < taken[index].ms {
+                        taken[index] = found;
+                    }
+                }
+            }
+        }
+    }
+    let mut rows = Vec::new();
+    for (index, (pack, own)) in opened.iter().zip(&taken).enumerate() {
+        let first = (index > 0).then(|| &taken[0][..]);
+        rows.extend(summaries(recipe, task, mode, &pack.name, &rules, own, first));
     }
     Ok(rows)
 }
@@ -116,47 +133,54 @@ fn rules(recipe: &EvaluateRecipe, mode: Mode) -> Vec<Rule> {
     rules
 }
 
-/// What each rule took on each prompt, `[rules][prompts]`.
-fn answers(
-    recipe: &EvaluateRecipe,
-    task: &EvaluateTask,
-    mode: Mode,
-    examples: &[Example],
-    tokenizer: &Tokenizer,
-    pack: &Path,
-    rules: &[Rule],
-) -> Result<Vec<Vec<Taken>>> {
-    let failed = |error: drafthorse::Error| Error::Runtime { pack: pack.to_owned(), reason: error.to_string() };
-    let threads = Some(recipe.clock.threads);
-    let opened = EngineOptions { target_threads: threads, drafter_threads: threads, ..EngineOptions::default() };
-    let engine = Engine::open(pack, &opened).map_err(failed)?;
-    let session = |drafting| engine.session(&SessionOptions { drafting, ..SessionOptions::default() });
-    let alone = session(Drafting::None).map_err(failed)?;
-    let pair = session(Drafting::Model).map_err(failed)?;
-    let mut taken = vec![vec![Taken { ms: f64::INFINITY, ..Taken::default() }; examples.len()]; rules.len()];
-    for _ in 0..recipe.clock.repeats {
-        for (index, example) in examples.iter().enumerate() {
-            for (rule, taken) in rules.iter().zip(&mut taken) {
-                let options = options(recipe, mode, *rule, index);
-                let session = if *rule == Rule::Alone { &alone } else { &pair };
-                let (tokens, account) = answer(session, &example.prompt, &options).map_err(failed)?;
-                if account.time.total_ms >= taken[index].ms {
-                    continue;
-                }
-                let right = match task.score {
-                    Some(score) => score.right(&tokenizer.decode(&example.completion)?, &tokenizer.decode(&tokens)?),
-                    None => false,
-                };
-                taken[index] = Taken {
-                    ms: account.time.total_ms,
-                    tokens: account.tokens as f64,
-                    calls: account.rounds as f64,
-                    right: f64::from(u8::from(right)),
-                };
-            }
-        }
+/// A pack that is open as long as a task is timed.
+struct Timed {
+    name: String,
+    pack: PathBuf,
+    alone: Session,
+    pair: Session,
+}
+
+impl Timed {
+    fn open(recipe: &EvaluateRecipe, name: String, pack: PathBuf) -> Result<Self> {
+        let threads = Some(recipe.clock.threads);
+        let options = EngineOptions { target_threads: threads, drafter_threads: threads, ..EngineOptions::default() };
+        let engine = Engine::open(&pack, &options).map_err(|error| failed(&pack, &error))?;
+        let session = |drafting| {
+            let options = SessionOptions { drafting, ..SessionOptions::default() };
+            engine.session(&options).map_err(|error| failed(&pack, &error))
+        };
+        let (alone, pair) = (session(Drafting::None)?, session(Drafting::Model)?);
+        Ok(Self { name, pack, alone, pair })
     }
-    Ok(taken)
+
+    /// What `rule` takes for one prompt.
+    fn answer(
+        &self,
+        task: &EvaluateTask,
+        example: &Example,
+        tokenizer: &Tokenizer,
+        rule: Rule,
+        options: &GenerationOptions,
+    ) -> Result<Taken> {
+        let session = if rule == Rule::Alone { &self.alone } else { &self.pair };
+        let answered = answer(session, &example.prompt, options);
+        let (tokens, account) = answered.map_err(|error| failed(&self.pack, &error))?;
+        let right = match task.score {
+            Some(score) => score.right(&tokenizer.decode(&example.completion)?, &tokenizer.decode(&tokens)?),
+            None => false,
+        };
+        Ok(Taken {
+            ms: account.time.total_ms,
+            tokens: account.tokens as f64,
+            calls: account.rounds as f64,
+            right: f64::from(u8::from(right)),
+        })
+    }
+}
+
+fn failed(pack: &Path, error: &drafthorse::Error) -> Error {
+    Error::Runtime { pack: pack.to_owned(), reason: error.to_string() }
 }
 
 fn options(recipe: &EvaluateRecipe, mode: Mode, rule: Rule, prompt: usize) -> GenerationOptions {
@@ -199,7 +223,7 @@ fn summaries(
     recipe: &EvaluateRecipe,
     task: &EvaluateTask,
     mode: Mode,
-    drafter: &DrafterSettings,
+    drafter: &str,
     rules: &[Rule],
     taken: &[Vec<Taken>],
     first: Option<&[Vec<Taken>]>,
@@ -209,11 +233,12 @@ fn summaries(
         let own = &taken[index];
         let terms = |value: fn(&Taken) -> (f64, f64)| own.iter().map(value).collect::<Vec<_>>();
         ClockRow {
-            drafter: drafter.name.clone(),
+            drafter: drafter.to_owned(),
             task: task.name.clone(),
             mode,
             rule: *rule,
             tokens_per_call: bootstrap(&terms(|taken| (taken.tokens, taken.calls)), seed),
+            tokens_per_second: bootstrap(&terms(|taken| (1e3 * taken.tokens, taken.ms)), seed),
             speedup: relative(own, &taken[0], seed),
             gain: first.map(|first| relative(own, &first[index], seed)),
             right: task.score.map(|_| bootstrap(&terms(|taken| (taken.right, 1.0)), seed)),

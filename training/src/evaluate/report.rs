@@ -40,8 +40,8 @@ pub(super) fn markdown(evaluation: &Evaluation) -> String {
     }
     if !evaluation.clock.is_empty() {
         text.push_str(
-            "\n| task | target | drafter | rule | tokens per target call | speed against the target alone | \
-             speed against the first drafter | right |\n|---|---|---|---|---|---|---|---|\n",
+            "\n| task | target | drafter | rule | tokens per target call | tokens/s | speed against the target alone | \
+             speed against the first drafter | right |\n|---|---|---|---|---|---|---|---|---|\n",
         );
     }
     for row in &evaluation.clock {
@@ -49,12 +49,13 @@ pub(super) fn markdown(evaluation: &Evaluation) -> String {
         let right = row.right.as_ref().map_or_else(|| "–".into(), short);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {right} |",
+            "| {} | {} | {} | {} | {} | {:.0} | {} | {} | {right} |",
             row.task,
             row.mode,
             row.drafter,
             row.rule,
             short(&row.tokens_per_call),
+            row.tokens_per_second.value,
             times(&Some(row.speedup)),
             times(&row.gain)
         );
