@@ -145,13 +145,36 @@ impl<'a> Distillation<'a> {
             "acceptance": measured.acceptance, "gradient_norm": stepped.gradient_norm,
             "learning_rate": stepped.rate, "tokens_per_second": speed.round(),
         });
-        let last = self.progress.step == settings.steps;
-        if last || self.progress.step.is_multiple_of(self.recipe.select.every) {
+        let due = |every| self.progress.step == settings.steps || self.progress.step.is_multiple_of(every);
+        let (selects, saves) = (due(self.recipe.select.every), due(settings.checkpoint_every));
+        if selects || saves {
+            self.check_weights(&examples)?;
+        }
+        if selects {
             self.select(&mut line)?;
         }
         self.run.log(&line)?;
-        if last || self.progress.step.is_multiple_of(settings.checkpoint_every) {
+        if saves {
             self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses weights that a finite gradient has moved too far, before they replace a good state.
+    fn check_weights(&self, examples: &[Example]) -> Result<()> {
+        let context_len = self.pair.context_len();
+        // The step has refused examples that have no completion within the context.
+        let predicts = |example: &&Example| example.tokens(context_len).len() > example.prompt.len().max(1);
+        let judged = examples.iter().find(predicts).map_or(&[][..], std::slice::from_ref);
+        let (gradients, measured) = step_gradients(&self.pair.target, self.drafter(), judged, self.recipe)?;
+        for (quantity, value) in [
+            ("loss after the step", measured.loss as f32),
+            ("gradient norm after the step", optimizer::norm(&gradients)),
+        ] {
+            if !value.is_finite() {
+                let (step, checkpoint_step) = (self.progress.step, self.saved_step);
+                return Err(Error::NotFinite { quantity, value, step, checkpoint_step });
+            }
         }
         Ok(())
     }
@@ -358,6 +381,23 @@ mod tests {
         assert!(matches!(error, Error::NotFinite { step: 6, checkpoint_step: 5, .. }), "{error}");
         let kept = hugging_face::load(&run.join("checkpoint"), &device).unwrap().values();
         assert!(kept.iter().all(|tensor| tensor.values.iter().all(|value| value.is_finite())));
+    }
+
+    #[test]
+    fn weights_that_a_finite_gradient_broke_never_replace_a_checkpoint() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.train.steps = 5;
+        let (run, device) = (root.path().join("run"), Device::flex());
+        distill(&recipe, root.path(), &run, &device).unwrap();
+        let weights = || hugging_face::load(&run.join("checkpoint"), &device).unwrap().values();
+        let good = weights();
+        recipe.train.steps = 6;
+        // The gradient of this step is taken before it and finite; the last step is saved at once.
+        (recipe.train.learning_rate, recipe.train.learning_rate_floor) = (1e36, 1.0);
+        let error = distill(&recipe, root.path(), &run, &device).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { checkpoint_step: 5, .. }), "{error}");
+        assert_eq!(weights(), good);
     }
 
     #[test]
