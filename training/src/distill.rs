@@ -412,6 +412,20 @@ mod tests {
     }
 
     #[test]
+    fn tokens_outside_both_models_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = toy(root.path());
+        let file = root.path().join("tokenizer.json");
+        for (name, seed) in [("target", 1), ("drafter", 2)] {
+            let config = ModelConfig { vocab_len: 100, context_len: 64, ..ModelConfig::tiny() };
+            let model = Llama::random(config, seed, &Device::flex()).unwrap();
+            folder::replace(&root.path().join(name), |folder| hugging_face::save(folder, &model, Some(&file))).unwrap();
+        }
+        let error = Pair::open(&recipe.target, &recipe.drafter, &Device::flex()).err().unwrap();
+        assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains("100 rows"), "{error}");
+    }
+
+    #[test]
     fn learns_from_what_generate_wrote_but_not_from_held_out_prompts() {
         let root = tempfile::tempdir().unwrap();
         let mut recipe = toy(root.path());

@@ -50,8 +50,8 @@ pub enum Error {
         /// Step of the checkpoint that remains.
         checkpoint_step: usize,
     },
-    /// Drafter and target do not fit each other.
-    #[error("drafter and target do not match: {reason}")]
+    /// Drafter, target and tokenizer do not fit each other.
+    #[error("drafter, target and tokenizer do not match: {reason}")]
     Mismatch {
         /// The first difference.
         reason: String,

@@ -97,6 +97,7 @@ pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, 
     }
     let model = hugging_face::load(&recipe.model, device)?;
     let tokenizer = Tokenizer::open(&recipe.model.join("tokenizer.json"))?;
+    tokenizer.check_rows(model.config().vocab_len)?;
     let asked: Vec<Asked> = questions(recipe, data, &tokenizer, &model)?
         .into_iter()
         .filter(|asked| asked.key % shard.count as u64 == shard.index as u64)

@@ -140,6 +140,7 @@ pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &De
         Some(resumed) => resumed,
         None => (initial_model(recipe, &tokenizer, device)?, Progress::default()),
     };
+    tokenizer.check_rows(model.config().vocab_len)?;
     let settings = &recipe.train;
     if settings.sequence_len > model.config().context_len {
         let context = model.config().context_len;
@@ -188,15 +189,7 @@ pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &De
 
 fn initial_model(recipe: &PretrainRecipe, tokenizer: &Tokenizer, device: &Device) -> Result<Llama> {
     match (&recipe.init_from, &recipe.model) {
-        (Some(folder), None) => {
-            let model = hugging_face::load(folder, device)?;
-            if model.config().vocab_len < tokenizer.vocab_len() {
-                let reason =
-                    format!("{} rows for {} tokens of the tokenizer", model.config().vocab_len, tokenizer.vocab_len());
-                return Err(Error::Mismatch { reason });
-            }
-            Ok(model)
-        }
+        (Some(folder), None) => hugging_face::load(folder, device),
         (None, Some(config)) => {
             let mut config = config.clone();
             if config.vocab_len == 0 {

@@ -65,9 +65,21 @@ impl Tokenizer {
         self.token(END_OF_TEXT)
     }
 
-    /// Tokens in the vocabulary, added ones included.
+    /// One more than the highest id, added tokens included.
     pub fn vocab_len(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// Checks that a model with `rows` rows of embedding knows every token; it may have rows to spare.
+    ///
+    /// # Errors
+    /// `Mismatch` if a token lies outside.
+    pub fn check_rows(&self, rows: usize) -> Result<()> {
+        let tokens = self.vocab_len();
+        if rows < tokens {
+            return Err(Error::Mismatch { reason: format!("{rows} rows of embedding for {tokens} tokens of the tokenizer") });
+        }
+        Ok(())
     }
 }
 

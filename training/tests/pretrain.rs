@@ -141,7 +141,8 @@ fn a_broken_loss_stops_and_the_last_good_checkpoint_stays() {
 fn a_recipe_that_cannot_work_is_refused_by_name() {
     let (root, recipe) = setting();
     type Change = fn(&mut PretrainRecipe);
-    let cases: [(Change, &str); 5] = [
+    let cases: [(Change, &str); 6] = [
+        (|recipe| recipe.model.as_mut().unwrap().vocab_len = 260, "260 rows"),
         (|recipe| recipe.train.batch = 0, "train.batch"),
         (|recipe| recipe.train.sequence_len = 64, "sequence_len"),
         (|recipe| recipe.corpus.clear(), "corpus"),

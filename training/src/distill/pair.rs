@@ -47,6 +47,7 @@ impl Pair {
         let tokenizer_path = target_folder.join("tokenizer.json");
         same_vocabulary(&target, &drafter, &tokenizer_path, &drafter_folder.join("tokenizer.json"))?;
         let tokenizer = Tokenizer::open(&tokenizer_path)?;
+        tokenizer.check_rows(target.config().vocab_len)?;
         let end = target.config().eos_tokens.first().copied().or(tokenizer.end_of_text());
         let end =
             end.ok_or_else(|| Error::setting("target", "neither the model nor the tokenizer has an end token"))?;

@@ -192,6 +192,7 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
     let tokenizer_file = recipe.target.join("tokenizer.json");
     let tokenizer = Tokenizer::open(&tokenizer_file)?;
     let mut target = Part::load("target", TARGET_FILE, &recipe.target, recipe.target_precision, recipe.layout, device)?;
+    tokenizer.check_rows(target.model.config().vocab_len)?;
     let mut drafter = match &recipe.drafter {
         Some(from) => {
             let part = Part::load("drafter", DRAFTER_FILE, from, recipe.drafter_precision, recipe.layout, device)?;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, folder};
 
 /// Reads a model as people have it and writes it to `to` as a Hugging Face folder with its tokenizer.
@@ -20,7 +21,9 @@ pub fn import(from: &Path, tokenizer: Option<&Path>, to: &Path, device: &Device)
     if from.is_dir() {
         let model = hugging_face::load(from, device)?;
         let own = from.join("tokenizer.json");
-        return folder::replace(to, |folder| hugging_face::save(folder, &model, Some(tokenizer.unwrap_or(&own))));
+        let tokenizer = tokenizer.unwrap_or(&own);
+        Tokenizer::open(tokenizer)?.check_rows(model.config().vocab_len)?;
+        return folder::replace(to, |folder| hugging_face::save(folder, &model, Some(tokenizer)));
     }
     let tokenizer = tokenizer.ok_or_else(|| Error::setting("tokenizer", "a llama2.c file needs its tokenizer.bin"))?;
     let model = llama2c::load(from, device)?;
@@ -29,4 +32,37 @@ pub fn import(from: &Path, tokenizer: Option<&Path>, to: &Path, device: &Device)
         hugging_face::save(folder, &model, None)?;
         crate::folder::write_file(&folder.join("tokenizer.json"), json.to_string().as_bytes())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::CorpusSettings;
+    use crate::model::{Llama, ModelConfig};
+    use crate::tokenizer;
+
+    /// A folder `from` with a model of `vocab_len` rows and a tokenizer of 270 tokens.
+    fn source(vocab_len: usize) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("a.txt"), "the cat and the dog and the cat".repeat(20)).unwrap();
+        let tokens = root.path().join("t.json");
+        tokenizer::train(&[CorpusSettings::text("a.txt")], root.path(), 270, &tokens).unwrap();
+        let config = ModelConfig { vocab_len, ..ModelConfig::tiny() };
+        let model = Llama::random(config, 1, &Device::flex()).unwrap();
+        folder::replace(&root.path().join("from"), |folder| hugging_face::save(folder, &model, Some(&tokens))).unwrap();
+        root
+    }
+
+    #[test]
+    fn a_tokenizer_with_tokens_outside_the_model_is_refused() {
+        for (vocab_len, fits) in [(260, false), (270, true), (300, true)] {
+            let root = source(vocab_len);
+            let found = import(&root.path().join("from"), None, &root.path().join("to"), &Device::flex());
+            match found {
+                Ok(()) => assert!(fits, "{vocab_len}"),
+                Err(error) => assert!(!fits && matches!(error, Error::Mismatch { .. }), "{vocab_len}: {error}"),
+            }
+            assert_eq!(root.path().join("to").exists(), fits);
+        }
+    }
 }
