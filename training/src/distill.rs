@@ -412,6 +412,39 @@ mod tests {
     }
 
     #[test]
+    fn added_tokens_and_missing_vocabularies_are_compared_too() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = toy(root.path());
+        let file = root.path().join("drafter/tokenizer.json");
+        let written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let refused = |name: &str, change: fn(&mut Value)| {
+            let mut other = written.clone();
+            change(&mut other);
+            std::fs::write(root.path().join(name).join("tokenizer.json"), other.to_string()).unwrap();
+            Pair::open(&recipe.target, &recipe.drafter, &Device::flex()).err().unwrap()
+        };
+        let error = refused("drafter", |json| json["added_tokens"][0]["content"] = json!("<|end|>"));
+        assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains("token 0"), "{error}");
+        // Two files without a vocabulary are not two equal ones.
+        refused("drafter", |json| json["model"]["vocab"] = Value::Null);
+        let error = refused("target", |json| json["model"]["vocab"] = Value::Null);
+        assert!(matches!(error, Error::Format { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_trimmed_target_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = toy(root.path());
+        let file = root.path().join("tokenizer.json");
+        let target = hugging_face::load(&recipe.target, &Device::flex()).unwrap();
+        let counts = crate::init::count_tokens([&[5u32, 9][..]], target.config().vocab_len);
+        let (trimmed, _) = crate::init::trim(&target, &counts, 32, &Device::flex()).unwrap();
+        folder::replace(&recipe.target, |folder| hugging_face::save(folder, &trimmed, Some(&file))).unwrap();
+        let error = Pair::open(&recipe.target, &recipe.drafter, &Device::flex()).err().unwrap();
+        assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains("trimmed to 32"), "{error}");
+    }
+
+    #[test]
     fn tokens_outside_both_models_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let recipe = toy(root.path());

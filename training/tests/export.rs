@@ -191,6 +191,10 @@ fn a_trimmed_head_brings_its_ids() {
     recipe.drafter = Some(root.path().join("trimmed"));
     let out = root.path().join("pack");
     export(&recipe, root.path(), &out, &device).unwrap();
+    // A target of that kind would be written without its ids.
+    let target = ExportRecipe { target: root.path().join("trimmed"), drafter: None, ..recipe };
+    let error = export(&target, root.path(), &root.path().join("other"), &device).unwrap_err();
+    assert!(matches!(error, Error::Mismatch { .. }), "{error}");
     let pack = drafthorse_pack::open(&out, &OpenOptions::default()).unwrap();
     let map = drafthorse_pack::IdMap::read(&out.join(drafthorse_pack::IdMap::FILE)).unwrap();
     assert_eq!(map.len(), 32);

@@ -40,7 +40,7 @@ impl Pair {
     /// Loads both folders.
     ///
     /// # Errors
-    /// `Mismatch` if the vocabularies differ, by length or by tokenizer. `Format`, `Io`.
+    /// `Mismatch` if the vocabularies differ, by length or by tokenizer, or the target's head is trimmed. `Format`, `Io`.
     pub fn open(target_folder: &Path, drafter_folder: &Path, device: &Device) -> Result<Self> {
         let target = hugging_face::load(target_folder, device)?.frozen();
         let drafter = hugging_face::load(drafter_folder, device)?.frozen();
@@ -79,6 +79,7 @@ impl Pair {
 
 /// Both models score the same tokens under the same ids; a drafter without a tokenizer's file is taken at its length.
 pub(crate) fn same_vocabulary(target: &Llama, drafter: &Llama, target_file: &Path, drafter_file: &Path) -> Result<()> {
+    whole_head(target)?;
     let (ours, theirs) = (target.config().vocab_len, drafter.config().vocab_len);
     if ours != theirs {
         return Err(Error::Mismatch { reason: format!("the target has {ours} tokens, the drafter {theirs}") });
@@ -86,17 +87,22 @@ pub(crate) fn same_vocabulary(target: &Llama, drafter: &Llama, target_file: &Pat
     if !drafter_file.exists() {
         return Ok(());
     }
-    let read = |path: &Path| -> Result<serde_json::Value> {
-        let bytes = std::fs::read(path).at(path)?;
-        let json: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| Error::format(path, error.to_string()))?;
-        Ok(json["model"]["vocab"].clone())
-    };
-    if read(target_file)? == read(drafter_file)? {
-        return Ok(());
+    drafthorse_pack::compare_vocabularies(target_file, drafter_file).map_err(|error| match error {
+        drafthorse_pack::Error::VocabularyMismatch { reason, .. } => Error::Mismatch { reason },
+        other => Error::format(drafter_file, other.to_string()),
+    })
+}
+
+/// A target's head scores every token: what a trimmed one cannot say, its drafter could never be held against.
+pub(crate) fn whole_head(target: &Llama) -> Result<()> {
+    match &target.config().head_tokens {
+        None => Ok(()),
+        Some(kept) => {
+            let of = target.config().vocab_len;
+            let reason = format!("the target's head is trimmed to {} of {of} tokens; only a drafter's may be", kept.len());
+            Err(Error::Mismatch { reason })
+        }
     }
-    let reason = format!("{} and {} name different tokens", target_file.display(), drafter_file.display());
-    Err(Error::Mismatch { reason })
 }
 
 /// The target's answers to a task's held-out prompts.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub use parity::{Parity, ParityText};
 
 use crate::corpus::CorpusSettings;
-use crate::distill::pair::same_vocabulary;
+use crate::distill::pair::{same_vocabulary, whole_head};
 use crate::error::IoContext;
 use crate::import::hugging_face;
 use crate::model::Llama;
@@ -199,7 +199,10 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
             check_pair(recipe, &target.model, &part.model)?;
             Some(part)
         }
-        None => None,
+        None => {
+            whole_head(&target.model)?;
+            None
+        }
     };
     target.options.hidden_states = recipe.hidden_states;
     let texts = parity::texts(&recipe.parity, data, &tokenizer, &target.model)?;
