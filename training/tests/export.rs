@@ -203,6 +203,16 @@ fn a_trimmed_head_brings_its_ids() {
 }
 
 #[test]
+fn a_drafter_may_have_the_shorter_context() {
+    let (root, mut recipe) = setting();
+    let short = ModelConfig { context_len: 6, ..config(1) };
+    save(&Llama::random(short, 4, &Device::flex()).unwrap(), root.path(), "short");
+    recipe.drafter = Some(root.path().join("short"));
+    let parity = export(&recipe, root.path(), &root.path().join("pack"), &Device::flex()).unwrap().parity;
+    assert!(parity[0].rows == parity[1].rows && parity[0].rows <= 8 * 6, "{parity:?}");
+}
+
+#[test]
 fn a_pair_that_does_not_match_leaves_the_place_as_it_was() {
     let (root, mut recipe) = setting();
     let out = root.path().join("pack");

@@ -205,10 +205,13 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
         }
     };
     target.options.hidden_states = recipe.hidden_states;
-    let texts = parity::texts(&recipe.parity, data, &tokenizer, &target.model)?;
+    // Both models read the same texts.
+    let contexts = [Some(&target), drafter.as_ref()].into_iter().flatten().map(|part| part.model.config().context_len);
+    let texts = parity::texts(&recipe.parity, data, &tokenizer, contexts.min().unwrap_or(0))?;
     for part in [Some(&mut target), drafter.as_mut()].into_iter().flatten() {
         if part.precision == PrecisionName::Int8x8Static {
-            part.calibrate(&parity::calibration_texts(&recipe.parity, data, &tokenizer, &part.model)?)?;
+            let context_len = part.model.config().context_len;
+            part.calibrate(&parity::calibration_texts(&recipe.parity, data, &tokenizer, context_len)?)?;
         }
     }
     let mut outcome = ExportOutcome { parity: Vec::new(), bytes: 0 };

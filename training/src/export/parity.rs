@@ -37,7 +37,7 @@ pub struct Parity {
     pub argmax_agreement: f64,
 }
 
-/// Real texts out of a corpus: its last ones.
+/// Real texts out of a corpus: its last ones, cut to `context_len`.
 ///
 /// # Errors
 /// Of reading and encoding; `Setting` if the corpus has no text of two tokens.
@@ -45,10 +45,10 @@ pub(super) fn texts(
     settings: &CorpusSettings,
     data: &Path,
     tokenizer: &Tokenizer,
-    model: &Llama,
+    context_len: usize,
 ) -> Result<Vec<ParityText>> {
     let documents = settings.documents(data)?;
-    encoded(documents.iter().rev().take(TEXTS), tokenizer, model)
+    encoded(documents.iter().rev().take(TEXTS), tokenizer, context_len)
 }
 
 /// Other texts of the same corpus, to calibrate activation scales on: its first ones.
@@ -59,18 +59,18 @@ pub(super) fn calibration_texts(
     settings: &CorpusSettings,
     data: &Path,
     tokenizer: &Tokenizer,
-    model: &Llama,
+    context_len: usize,
 ) -> Result<Vec<ParityText>> {
     let documents = settings.documents(data)?;
-    encoded(documents.iter().take(CALIBRATION_TEXTS), tokenizer, model)
+    encoded(documents.iter().take(CALIBRATION_TEXTS), tokenizer, context_len)
 }
 
 fn encoded<'a>(
     documents: impl Iterator<Item = &'a String>,
     tokenizer: &Tokenizer,
-    model: &Llama,
+    context_len: usize,
 ) -> Result<Vec<ParityText>> {
-    let len_max = TEXT_TOKENS_MAX.min(model.config().context_len);
+    let len_max = TEXT_TOKENS_MAX.min(context_len);
     let mut texts = Vec::new();
     for document in documents {
         let mut tokens = tokenizer.encode(document)?;
