@@ -143,9 +143,14 @@ fn compare(
     for tokens in texts {
         let expected = host(model.forward(token_tensor(&[tokens], &model.device())));
         exported.truncate(0)?;
-        let found = exported.score(tokens)?;
-        for (row, expected) in expected.chunks_exact(width).enumerate() {
-            let found = found.row(row);
+        // The second half reads the first one's keys and values, as every pass after the prompt's does.
+        let (prompt, rest) = tokens.split_at(tokens.len() / 2);
+        let mut found = Vec::with_capacity(tokens.len());
+        for part in [prompt, rest].into_iter().filter(|part| !part.is_empty()) {
+            let scored = exported.score(part)?;
+            found.extend((0..part.len()).map(|row| scored.row(row).to_vec()));
+        }
+        for (found, expected) in found.iter().zip(expected.chunks_exact(width)) {
             let difference = |(x, y): (&f32, &f32)| f64::from(*x) - f64::from(*y);
             let mean = found.iter().zip(expected).map(difference).sum::<f64>() / width as f64;
             for pair in found.iter().zip(expected) {
@@ -170,4 +175,38 @@ fn compare(
 /// Ties go to the lowest id, as in the runtime.
 fn argmax(row: &[f32]) -> usize {
     row.iter().enumerate().fold(0, |best, (index, value)| if *value > row[best] { index } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use drafthorse_graph::{GraphOptions, Layout, Precision, write_model};
+    use drafthorse_pack::onnx::ModelProto;
+    use prost::Message as _;
+
+    use super::super::decoder::decoder;
+    use super::*;
+    use crate::model::ModelConfig;
+
+    #[test]
+    fn a_cache_in_the_wrong_order_does_not_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        let model = Llama::random(ModelConfig::tiny(), 4, &Device::flex()).unwrap();
+        let model = model.map(|_, tensor| tensor.mul_scalar(8.0));
+        let (config, weights) = decoder(&model).unwrap();
+        let options = GraphOptions::new(Layout::Growing { position_ids: false }, Precision::FP32);
+        write_model(&path, &config, &weights, &options).unwrap();
+        let texts = [(0..24).map(|t| (t * 7 + 3) % 32).collect()];
+        check("target", PrecisionName::Fp32, &model, &path, &texts).unwrap();
+
+        // New rows before those of the cache: the pass over a prompt, whose cache is empty, is still right.
+        let mut graph = ModelProto::decode(&std::fs::read(&path).unwrap()[..]).unwrap();
+        let nodes = graph.graph.as_mut().unwrap().node.iter_mut();
+        let cached = nodes.filter(|node| node.op_type == "Concat" && node.output[0].starts_with("present."));
+        assert!(cached.map(|node| node.input.swap(0, 1)).count() > 0);
+        std::fs::write(&path, graph.encode_to_vec()).unwrap();
+        let error = check("target", PrecisionName::Fp32, &model, &path, &texts).unwrap_err();
+        assert!(matches!(error, Error::Parity { .. }), "{error}");
+    }
 }
