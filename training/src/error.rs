@@ -50,6 +50,12 @@ pub enum Error {
         /// Step of the checkpoint that remains.
         checkpoint_step: usize,
     },
+    /// A model that answers gives logits that are not finite numbers.
+    #[error("the model's logits after {tokens} tokens of an answer are not finite: its weights are damaged or too large")]
+    InvalidLogits {
+        /// Tokens that were answered before.
+        tokens: usize,
+    },
     /// Drafter, target and tokenizer do not fit each other.
     #[error("drafter, target and tokenizer do not match: {reason}")]
     Mismatch {

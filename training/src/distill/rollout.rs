@@ -39,7 +39,8 @@ pub struct Limits {
 /// an answer, except where two tokens are equal to the last bits of the arithmetic.
 ///
 /// # Errors
-/// `Setting` if a prompt is empty or leaves no room for an answer in the model's context.
+/// `Setting` if a prompt is empty or leaves no room for an answer in the model's context; `InvalidLogits` if the model's
+/// weights are damaged.
 pub fn rollout(model: &Llama, requests: &[Request<'_>], limits: Limits, seed: u64) -> Result<Vec<Vec<u32>>> {
     let context_len = model.config().context_len;
     for request in requests {
@@ -53,7 +54,7 @@ pub fn rollout(model: &Llama, requests: &[Request<'_>], limits: Limits, seed: u6
     order.sort_by_key(|&index| requests[index].prompt.len());
     let mut answers = vec![Vec::new(); requests.len()];
     for batch in order.chunks(limits.batch_rows.max(1)) {
-        answer_batch(model, requests, batch, limits.completion_len_max, seed, &mut answers);
+        answer_batch(model, requests, batch, limits.completion_len_max, seed, &mut answers)?;
     }
     Ok(answers)
 }
@@ -65,7 +66,7 @@ fn answer_batch(
     completion_len_max: usize,
     seed: u64,
     answers: &mut [Vec<u32>],
-) {
+) -> Result<()> {
     let config = model.config();
     let prompt_len = batch.iter().map(|&index| requests[index].prompt.len()).max().unwrap_or(0);
     let capacity = (prompt_len + completion_len_max).min(config.context_len);
@@ -87,7 +88,11 @@ fn answer_batch(
         columns.clear();
         for (row, &slot) in alive.iter().enumerate() {
             let index = batch[slot];
-            let drawn = draw(&logits[row * row_len..][..row_len], requests[index].sampling, &mut streams[slot]);
+            let logits = &logits[row * row_len..][..row_len];
+            if !logits.iter().all(|logit| logit.is_finite()) {
+                return Err(Error::InvalidLogits { tokens: answers[index].len() });
+            }
+            let drawn = draw(logits, requests[index].sampling, &mut streams[slot]);
             let token = config.head_tokens.as_ref().map_or(drawn as u32, |tokens| tokens[drawn]);
             answers[index].push(token);
             let ended = config.eos_tokens.contains(&token) || answers[index].len() >= completion_len_max;
@@ -98,7 +103,7 @@ fn answer_batch(
             }
         }
         if kept.is_empty() {
-            return;
+            return Ok(());
         }
         if kept.len() < alive.len() {
             cache.keep_rows(&kept);
@@ -107,7 +112,7 @@ fn answer_batch(
     }
 }
 
-/// Draws an index from `logits`; ties of the best token go to the lowest index.
+/// Draws an index from finite `logits`; ties of the best token go to the lowest index.
 fn draw(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> usize {
     let best = (0..logits.len()).fold(0, |best, index| if logits[index] > logits[best] { index } else { best });
     if sampling.temperature == 0.0 {
@@ -161,6 +166,16 @@ mod tests {
 
     fn requests(prompts: &[Vec<u32>], sampling: Sampling) -> Vec<Request<'_>> {
         prompts.iter().enumerate().map(|(key, prompt)| Request { prompt, sampling, key: key as u64 }).collect()
+    }
+
+    #[test]
+    fn damaged_weights_write_nothing() {
+        let damaged = model().map(|_, tensor| tensor.mul_scalar(f32::NAN));
+        for sampling in [GREEDY, WARM] {
+            let limits = Limits { completion_len_max: 4, batch_rows: 1 };
+            let error = rollout(&damaged, &requests(&[vec![1, 2]], sampling), limits, 0).unwrap_err();
+            assert!(matches!(error, Error::InvalidLogits { tokens: 0 }), "{error}");
+        }
     }
 
     #[test]
