@@ -56,6 +56,8 @@ pub struct Progress {
 impl Run {
     /// Opens or makes the folder and writes `run.toml`: the resolved recipe, this program's version and commit.
     ///
+    /// A run that goes on with another recipe, version or commit keeps the former file as `run.STEP.toml`.
+    ///
     /// # Errors
     /// `Io`.
     pub fn open(folder: &Path, recipe: &impl Serialize) -> Result<Self> {
@@ -63,6 +65,7 @@ impl Run {
         let path = folder.join("run.toml");
         let record = Record { program: env!("CARGO_PKG_VERSION"), commit: commit(), recipe };
         let text = toml::to_string(&record).map_err(|error| Error::format(&path, error.to_string()))?;
+        keep_former(folder, &text)?;
         folder::write_file(&path, text.as_bytes())?;
         Ok(Self { folder: folder.to_owned(), events: RefCell::new(None) })
     }
@@ -108,6 +111,8 @@ impl Run {
         let folder = self.checkpoint();
         folder::recover(&folder)?;
         if !folder.exists() {
+            // A run that was killed before its first checkpoint begins anew, and so do its metrics.
+            self.forget_metrics(|_| false)?;
             return Ok(None);
         }
         let path = folder.join("progress.json");
@@ -117,7 +122,8 @@ impl Run {
         let model = hugging_face::load(&folder, device)?;
         let moments = safetensors_file::read(&folder.join("optimizer.safetensors"))?;
         optimizer.restore(moments, progress.optimizer_steps, device);
-        self.forget_metrics_after(progress.step)?;
+        // A kill after the checkpoint leaves lines that will be written again.
+        self.forget_metrics(|step| step <= progress.step as u64)?;
         Ok(Some((model, progress)))
     }
 
@@ -137,14 +143,53 @@ impl Run {
         events.as_mut().map_or(Ok(()), |events| events.log(metrics))
     }
 
-    /// A kill after the checkpoint leaves lines that will be written again.
-    fn forget_metrics_after(&self, step: usize) -> Result<()> {
+    /// Keeps the lines of `metrics.jsonl` whose step is `kept`.
+    fn forget_metrics(&self, kept: impl Fn(u64) -> bool) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
         let kept = text.lines().filter(|line| {
-            serde_json::from_str::<Value>(line).is_ok_and(|value| value["step"].as_u64().unwrap_or(0) <= step as u64)
+            serde_json::from_str::<Value>(line).is_ok_and(|value| kept(value["step"].as_u64().unwrap_or(0)))
         });
         folder::write_file(&path, kept.flat_map(|line| [line, "\n"]).collect::<String>().as_bytes())
+    }
+}
+
+/// Keeps a former `run.toml` as `run.STEP.toml` if a checkpoint came from it and `text` differs in more than
+/// [`MAY_DIFFER`]; says so. A state's lineage is then the files in the order of their steps, `run.toml` last.
+fn keep_former(folder: &Path, text: &str) -> Result<()> {
+    let path = folder.join("run.toml");
+    let Ok(former) = std::fs::read_to_string(&path) else { return Ok(()) };
+    let progress = std::fs::read_to_string(folder.join("checkpoint/progress.json")).unwrap_or_default();
+    let Ok(Progress { step, .. }) = serde_json::from_str(&progress) else { return Ok(()) };
+    let parsed = |text: &str| toml::from_str::<Value>(text).unwrap_or_default();
+    let mut differing = Vec::new();
+    differences("", &parsed(&former), &parsed(text), &mut differing);
+    differing.retain(|(name, _)| !MAY_DIFFER.contains(&name.as_str()));
+    let kept = folder.join(format!("run.{step}.toml"));
+    // Whatever came after the one that is there has made no checkpoint.
+    if differing.is_empty() || kept.exists() {
+        return Ok(());
+    }
+    let changes: Vec<String> = differing.into_iter().map(|(name, change)| format!("{name} {change}")).collect();
+    eprintln!("going on from step {step} with another run.toml ({}); the former is kept as {}", changes.join(", "), kept.display());
+    std::fs::rename(&path, &kept).at(&kept)
+}
+
+/// What may change from one part of a run to the next without changing what the run is.
+const MAY_DIFFER: [&str; 2] = ["recipe.train.steps", "recipe.train.threads"];
+
+/// Dotted names of the leaves in which two trees differ, each with both values.
+fn differences(name: &str, former: &Value, now: &Value, found: &mut Vec<(String, String)>) {
+    match (former, now) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let names: std::collections::BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+            for key in names {
+                let below = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                differences(&below, &former[key], &now[key], found);
+            }
+        }
+        _ if former == now => {}
+        _ => found.push((name.to_owned(), format!("{former} → {now}"))),
     }
 }
 
@@ -200,6 +245,34 @@ fn commit_of(folder: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_goes_on_with_another_recipe_keeps_the_former() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+            let mut names: Vec<_> = files.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        let open = |rate: f64, steps: usize| {
+            let recipe = serde_json::json!({ "train": { "learning_rate": rate, "steps": steps } });
+            Run::open(folder.path(), &recipe).map(|_| ()).unwrap();
+        };
+        open(1e-3, 8);
+        open(2e-3, 8);
+        assert_eq!(names(), ["run.toml"], "nothing was trained with the former");
+        std::fs::create_dir(folder.path().join("checkpoint")).unwrap();
+        let progress = serde_json::to_string(&Progress { step: 7, ..Progress::default() }).unwrap();
+        std::fs::write(folder.path().join("checkpoint/progress.json"), progress).unwrap();
+        open(2e-3, 16);
+        assert_eq!(names(), ["checkpoint", "run.toml"], "the same run, longer");
+        open(3e-3, 16);
+        open(4e-3, 16);
+        assert_eq!(names(), ["checkpoint", "run.7.toml", "run.toml"]);
+        let kept = std::fs::read_to_string(folder.path().join("run.7.toml")).unwrap();
+        assert!(kept.contains("0.002"), "what the checkpoint was made with: {kept}");
+    }
 
     #[test]
     fn outside_a_repository_no_commit_is_recorded() {

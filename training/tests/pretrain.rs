@@ -65,6 +65,16 @@ fn a_tiny_text_is_learned_by_heart() {
 }
 
 #[test]
+fn a_run_killed_before_its_first_checkpoint_begins_its_metrics_anew() {
+    let (root, recipe) = setting();
+    std::fs::create_dir(root.path().join("run")).unwrap();
+    let metrics = root.path().join("run/metrics.jsonl");
+    std::fs::write(&metrics, "{\"step\": 1}\n{\"step\": 2}\n{\"st").unwrap();
+    train(&recipe, root.path(), "run").unwrap();
+    assert_eq!(std::fs::read_to_string(&metrics).unwrap().lines().count(), recipe.train.steps);
+}
+
+#[test]
 fn a_resumed_run_has_the_weights_of_an_unbroken_one() {
     let (root, recipe) = setting();
     train(&recipe, root.path(), "whole").unwrap();
