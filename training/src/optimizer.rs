@@ -7,6 +7,7 @@ use burn::tensor::{Device, Gradients as BurnGradients, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{HostTensor, Llama, host};
+use crate::{Error, Result};
 
 /// Gradients by tensor name.
 pub type Gradients = BTreeMap<String, Tensor<2>>;
@@ -30,6 +31,29 @@ pub struct AdamWSettings {
 impl Default for AdamWSettings {
     fn default() -> Self {
         Self { beta_1: 0.9, beta_2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip_norm: 1.0 }
+    }
+}
+
+impl AdamWSettings {
+    /// Checks every number's range.
+    ///
+    /// # Errors
+    /// `Setting` with the first that is out of it.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in [("optimizer.beta_1", self.beta_1), ("optimizer.beta_2", self.beta_2)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::setting(name, format!("{value}: from 0 to below 1")));
+            }
+        }
+        for (name, value) in [("optimizer.epsilon", self.epsilon), ("optimizer.clip_norm", self.clip_norm)] {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(Error::setting(name, format!("{value}: above 0")));
+            }
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(Error::setting("optimizer.weight_decay", format!("{}: 0 or above", self.weight_decay)));
+        }
+        Ok(())
     }
 }
 

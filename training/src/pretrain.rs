@@ -94,20 +94,27 @@ impl Default for TrainSettings {
 
 impl TrainSettings {
     fn check(&self) -> Result<()> {
-        for (name, value) in [
-            ("train.steps", self.steps),
-            ("train.batch", self.batch),
-            ("train.accumulation", self.accumulation),
-            ("train.threads", self.threads),
-            ("train.sequence_len", self.sequence_len),
-            ("train.checkpoint_every", self.checkpoint_every),
+        for (name, value, max) in [
+            ("train.steps", self.steps, 1 << 30),
+            ("train.batch", self.batch, 1 << 16),
+            ("train.accumulation", self.accumulation, 1 << 16),
+            ("train.threads", self.threads, 256),
+            ("train.sequence_len", self.sequence_len, 1 << 24),
+            ("train.checkpoint_every", self.checkpoint_every, 1 << 30),
         ] {
-            if value == 0 {
-                return Err(Error::setting(name, "0: at least 1"));
+            if value == 0 || value > max {
+                return Err(Error::setting(name, format!("{value}: from 1 to {max}")));
             }
+        }
+        if self.validate_rows > 1 << 20 {
+            return Err(Error::setting("train.validate_rows", format!("{}: at most {}", self.validate_rows, 1 << 20)));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return Err(Error::setting("train.learning_rate", format!("{}: above 0", self.learning_rate)));
+        }
+        if !(0.0..=1.0).contains(&self.learning_rate_floor) {
+            let reason = format!("{}: from 0 to 1, a share of the peak", self.learning_rate_floor);
+            return Err(Error::setting("train.learning_rate_floor", reason));
         }
         if !(0.0..1.0).contains(&self.hold_out) {
             return Err(Error::setting("train.hold_out", format!("{}: from 0 to below 1", self.hold_out)));
@@ -133,6 +140,7 @@ pub struct PretrainOutcome {
 /// `NotFinite` if the loss or gradient is not a number: the last good checkpoint is kept. `Setting`, `Format`, `Io`.
 pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &Device) -> Result<PretrainOutcome> {
     recipe.train.check()?;
+    recipe.optimizer.check()?;
     let tokenizer = Tokenizer::open(&recipe.tokenizer)?;
     let run = Run::open(folder, recipe)?;
     let mut optimizer = Optimizer::new(&recipe.optimizer);

@@ -151,7 +151,15 @@ fn a_broken_loss_stops_and_the_last_good_checkpoint_stays() {
 fn a_recipe_that_cannot_work_is_refused_by_name() {
     let (root, recipe) = setting();
     type Change = fn(&mut PretrainRecipe);
-    let cases: [(Change, &str); 6] = [
+    let cases: [(Change, &str); 14] = [
+        (|recipe| recipe.train.batch = 1 << 40, "train.batch"),
+        (|recipe| recipe.train.learning_rate_floor = 1.5, "learning_rate_floor"),
+        (|recipe| recipe.optimizer.clip_norm = 0.0, "clip_norm"),
+        (|recipe| recipe.optimizer.clip_norm = f32::NAN, "clip_norm"),
+        (|recipe| recipe.optimizer.beta_1 = 1.0, "beta_1"),
+        (|recipe| recipe.optimizer.beta_2 = -0.1, "beta_2"),
+        (|recipe| recipe.optimizer.epsilon = 0.0, "epsilon"),
+        (|recipe| recipe.optimizer.weight_decay = f32::INFINITY, "weight_decay"),
         (|recipe| recipe.model.as_mut().unwrap().vocab_len = 260, "260 rows"),
         (|recipe| recipe.train.batch = 0, "train.batch"),
         (|recipe| recipe.train.sequence_len = 64, "sequence_len"),

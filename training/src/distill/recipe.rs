@@ -190,6 +190,11 @@ impl DistillRecipe {
                 return Err(Error::setting(name, format!("{value}: above 0")));
             }
         }
+        self.optimizer.check()?;
+        if !(0.0..=1.0).contains(&train.learning_rate_floor) {
+            let reason = format!("{}: from 0 to 1, a share of the peak", train.learning_rate_floor);
+            return Err(Error::setting("train.learning_rate_floor", reason));
+        }
         if let Some(task) = self.task.iter().find(|task| !(task.weight.is_finite() && task.weight > 0.0)) {
             return Err(Error::setting(format!("task {}", task.name), format!("weight {}: above 0", task.weight)));
         }
