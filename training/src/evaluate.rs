@@ -6,21 +6,22 @@
 
 mod clock;
 mod recipe;
+mod records;
 mod report;
 mod score;
 
 use std::path::Path;
 
 use burn::tensor::Device;
-use drafthorse_pack::Acceptance;
 use serde::Serialize;
 
 pub use clock::{ClockRow, Rule};
 pub use recipe::{ClockSettings, DrafterSettings, EvaluateRecipe, EvaluateTask};
+pub use records::Records;
 pub use score::Score;
 
 use crate::acceptance::trace::HeldOut;
-use crate::acceptance::{BlockEfficiency, Figure, Mode, Summary, Trace, bootstrap, gain, summarise};
+use crate::acceptance::{Figure, Mode, Summary, Trace, bootstrap, gain, summarise};
 use crate::distill::batch::Example;
 use crate::distill::pair::Pair;
 use crate::distill::rollout::Limits;
@@ -74,7 +75,7 @@ pub struct ScoreRow {
 }
 
 /// Evaluates the recipe and writes `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for each
-/// drafter `acceptance.NAME.json`, which `export` puts into a pack's manifest.
+/// drafter `acceptance.NAME.json`, which `export` puts into the manifest of a pack of the same two models.
 ///
 /// # Errors
 /// `Mismatch` if a drafter does not share the target's vocabulary; `Setting`, `Format`, `Io`.
@@ -113,28 +114,11 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
     folder::write_file(&out.join("evaluation.json"), json.as_bytes())?;
     folder::write_file(&out.join("evaluation.md"), report::markdown(&evaluation).as_bytes())?;
     folder::write_file(&out.join("evaluation.html"), report::html(&evaluation).as_bytes())?;
-    for drafter in &recipe.drafter {
-        let records = records(&evaluation.rows, &drafter.name);
-        let json = serde_json::to_string_pretty(&records).expect("plain numbers and names");
-        folder::write_file(&out.join(format!("acceptance.{}.json", drafter.name)), json.as_bytes())?;
+    for (drafter, pair) in recipe.drafter.iter().zip(&pairs) {
+        let records = Records::new(&evaluation.rows, &drafter.name, &pair.target, &pair.drafter);
+        records.write(&out.join(format!("acceptance.{}.json", drafter.name)))?;
     }
     Ok(evaluation)
-}
-
-/// A drafter's rows as a pack's manifest has them.
-fn records(rows: &[Row], drafter: &str) -> Vec<Acceptance> {
-    let rows = rows.iter().filter(|row| row.drafter == drafter);
-    let record = |row: &Row, block: &BlockEfficiency| Acceptance {
-        task: row.task.clone(),
-        temperature: if let Mode::Sampled(temperature) = row.summary.mode { temperature } else { 0.0 },
-        draft_len: block.draft_len,
-        acceptance: block.acceptance,
-        by_position: block.acceptance_by_position.iter().map_while(|share| *share).collect(),
-        block_efficiency: Some(block.tokens_per_call.value),
-        prompts: Some(row.summary.texts as u64),
-        ..Acceptance::default()
-    };
-    rows.flat_map(|row| row.summary.block.iter().map(move |block| record(row, block))).collect()
 }
 
 /// The task's prompts and reference completions: those that `distill` holds out where seed and number agree.
@@ -244,8 +228,9 @@ mod tests {
             assert!((row.summary.acceptance.value - 1.0).abs() < 1e-4 && row.cost_ratio == 1.0);
             assert!(row.gain.as_ref().unwrap()[0].value > 1.0);
         }
-        let text = std::fs::read(out.join("acceptance.self.json")).unwrap();
-        let records: Vec<Acceptance> = serde_json::from_slice(&text).unwrap();
+        let records = Records::read(&out.join("acceptance.self.json")).unwrap();
+        assert_eq!(records.target_sha256, records.drafter_sha256);
+        let records = records.acceptance;
         assert_eq!(records.len(), 6, "two temperatures, three draft lengths");
         assert!(records.iter().all(|record| (record.acceptance - 1.0).abs() < 1e-4 && record.prompts == Some(6)));
         assert!(out.join("evaluation.html").exists() && out.join("evaluation.md").exists());

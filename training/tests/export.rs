@@ -10,7 +10,10 @@ use std::process::{Command, Stdio};
 use burn::tensor::Device;
 use drafthorse::{Drafting, Engine, EngineOptions, Event, GenerationOptions, Prompt, SessionOptions};
 use drafthorse_pack::{Card, FolderKind, OpenOptions, model_digest};
+use drafthorse_training::acceptance::Mode;
 use drafthorse_training::corpus::CorpusSettings;
+use drafthorse_training::distill::recipe::DistillRecipe;
+use drafthorse_training::evaluate::{Evaluation, evaluate};
 use drafthorse_training::export::{ExportRecipe, LayoutName, PrecisionName, export};
 use drafthorse_training::import::hugging_face;
 use drafthorse_training::init::{count_tokens, trim};
@@ -18,7 +21,7 @@ use drafthorse_training::model::{Llama, ModelConfig};
 use drafthorse_training::optimizer::AdamWSettings;
 use drafthorse_training::pretrain::{PretrainRecipe, TrainSettings, pretrain};
 use drafthorse_training::tokenizer::{self, Tokenizer};
-use drafthorse_training::{Error, folder};
+use drafthorse_training::{Error, folder, recipe};
 
 fn config(layers: usize) -> ModelConfig {
     ModelConfig {
@@ -200,6 +203,67 @@ fn a_trimmed_head_brings_its_ids() {
     assert_eq!(map.len(), 32);
     assert!([0, 5, 9, 70].iter().all(|token| map.target_ids().contains(token)));
     assert!(pack.drafter.is_some());
+}
+
+/// Both drafters of the pair in packs: `pack` and `other`, with the acceptance of the first in `evaluation`.
+fn evaluated(root: &Path, recipe: &mut ExportRecipe) -> Evaluation {
+    let other = Llama::random(config(1), 7, &Device::flex()).unwrap().map(|_, tensor| tensor.mul_scalar(3.0));
+    save(&other, root, "other");
+    let written = ExportRecipe { drafter: Some(root.join("other")), ..recipe.clone() };
+    export(recipe, root, &root.join("pack"), &Device::flex()).unwrap();
+    export(&written, root, &root.join("pack-other"), &Device::flex()).unwrap();
+    let asked = format!(
+        "target = {target:?}\nprompts = 2\ncompletion_len_max = 8\ndraft_lens = [2]\n\
+         [clock]\nprompts = 1\nrepeats = 1\ncompletion_len_max = 8\ndraft_lens = [2]\nlenience = []\n\
+         [[drafter]]\nname = 'drafter'\npath = {one:?}\npack = {pack_one:?}\n\
+         [[drafter]]\nname = 'other'\npath = {two:?}\npack = {pack_two:?}\n\
+         [[task]]\nname = 'text'\nprompt = {{ tokens = [2, 4] }}\ncorpus = {{ path = 'a.txt' }}\n",
+        target = root.join("target"),
+        one = root.join("drafter"),
+        two = root.join("other"),
+        pack_one = root.join("pack"),
+        pack_two = root.join("pack-other"),
+    );
+    let found = evaluate(&toml::from_str(&asked).unwrap(), root, &root.join("evaluation"), &Device::flex()).unwrap();
+    recipe.acceptance = Some(root.join("evaluation/acceptance.drafter.json"));
+    found
+}
+
+#[test]
+fn acceptance_goes_into_the_pack_of_the_models_it_was_measured_on() {
+    let (root, mut recipe) = setting();
+    let found = evaluated(root.path(), &mut recipe);
+    let rules = found.clock.iter().filter(|row| row.mode == Mode::Greedy);
+    let timed: Vec<_> = rules.map(|row| (row.drafter.as_str(), row.gain.is_some())).collect();
+    assert_eq!(timed, [[("drafter", false); 3], [("other", true); 3]].concat(), "alone, fixed and adaptive of each");
+    assert!(found.clock.iter().all(|row| row.tokens_per_second.value > 0.0));
+
+    let out = root.path().join("pack");
+    export(&recipe, root.path(), &out, &Device::flex()).unwrap();
+    let pack = drafthorse_pack::open(&out, &OpenOptions::default()).unwrap();
+    assert_eq!(pack.manifest.unwrap().acceptance.len(), 2, "two temperatures");
+    let refused = |change: fn(&mut ExportRecipe, &Path), part: &str| {
+        let mut other = recipe.clone();
+        change(&mut other, root.path());
+        let error = export(&other, root.path(), &out, &Device::flex()).unwrap_err();
+        assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains(part), "{error}");
+    };
+    refused(|recipe, root| recipe.drafter = Some(root.join("other")), "another drafter");
+    refused(|recipe, root| recipe.target = root.join("other"), "another target");
+}
+
+/// The pack in the repository is what its recipe says: the two change together.
+#[test]
+fn the_demo_pack_was_distilled_by_its_recipe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let written = std::fs::read_to_string(root.join("../tests/packs/demo/drafthorse.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let made_by = manifest["drafter"]["lineage"]["recipe"]["recipe"].clone();
+    let made_by: DistillRecipe = serde_json::from_value(made_by).unwrap();
+    // As docs/experiments.md says: the order of sums and nothing else.
+    let recipe: DistillRecipe =
+        recipe::load(&root.join("recipes/demo-distill.toml"), &["train.threads=1".into()]).unwrap();
+    assert_eq!(serde_json::json!(made_by), serde_json::json!(recipe));
 }
 
 #[test]

@@ -257,8 +257,8 @@ impl Texts {
     }
 }
 
-/// SHA-256 of the weights: another state of the target in the same folder writes other texts.
-fn digest(model: &Llama) -> String {
+/// SHA-256 of the weights: another state in the same folder writes other texts and has other figures.
+pub(crate) fn digest(model: &Llama) -> String {
     let mut hash = Sha256::new();
     for tensor in model.values() {
         hash.update(tensor.name.as_bytes());

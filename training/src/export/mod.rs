@@ -23,6 +23,7 @@ pub use parity::{Parity, ParityText};
 use crate::corpus::CorpusSettings;
 use crate::distill::pair::{same_vocabulary, whole_head};
 use crate::error::IoContext;
+use crate::evaluate::Records;
 use crate::import::hugging_face;
 use crate::model::Llama;
 use crate::tokenizer::{END_OF_TEXT, Tokenizer};
@@ -56,7 +57,7 @@ pub struct ExportRecipe {
     pub chat_template: Option<String>,
     /// Real text for the parity gate.
     pub parity: CorpusSettings,
-    /// The evaluator's `acceptance.NAME.json` of this drafter, for manifest and card.
+    /// The evaluator's `acceptance.NAME.json` of this target and this drafter, for manifest and card.
     #[serde(default)]
     pub acceptance: Option<PathBuf>,
     /// For people.
@@ -186,8 +187,8 @@ pub struct ExportOutcome {
 /// Writes the pack at `out`, replacing what was there as a whole.
 ///
 /// # Errors
-/// `Parity` if an exported graph strays from its model, `Mismatch` if the two models do not share a vocabulary, `Graph`
-/// or `Io`; `out` is then as it was.
+/// `Parity` if an exported graph strays from its model, `Mismatch` if the two models do not share a vocabulary or the
+/// acceptance is of others, `Graph` or `Io`; `out` is then as it was.
 pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -> Result<ExportOutcome> {
     let tokenizer_file = recipe.target.join("tokenizer.json");
     let tokenizer = Tokenizer::open(&tokenizer_file)?;
@@ -290,8 +291,10 @@ fn manifest(recipe: &ExportRecipe, target: &Part, drafter: Option<&Part>, parity
     let mut manifest = Manifest::new(format!("drafthorse-train {}", env!("CARGO_PKG_VERSION")));
     manifest.card = Some(recipe.card.clone());
     if let Some(path) = &recipe.acceptance {
-        let text = std::fs::read_to_string(path).at(path)?;
-        manifest.acceptance = serde_json::from_str(&text).map_err(|error| Error::format(path, error.to_string()))?;
+        let drafter = drafter.ok_or_else(|| Error::setting("acceptance", "is a drafter's, and the recipe has none"))?;
+        let records = Records::read(path)?;
+        records.check(path, &target.model, &drafter.model)?;
+        manifest.acceptance = records.acceptance;
     }
     manifest.extra.insert("parity".into(), json!(parity));
     let Some(drafter) = drafter else { return Ok(manifest) };
