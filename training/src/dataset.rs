@@ -16,8 +16,10 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::error::IoContext;
+use crate::import::hugging_face::shards;
 use crate::{Error, Result, folder};
 
 const SCHEMA: &str = "message answers {
@@ -143,17 +145,31 @@ fn flatten<'a, T: Copy + 'a>(lists: impl Iterator<Item = &'a [T]>) -> (Vec<T>, V
     (values, definitions, repetitions)
 }
 
-/// SHA-256 of the weights in a model's folder, for provenance; none if they lie in several files.
+/// SHA-256 of the weights in a model's folder, for provenance: the file's, or of the digests of all files of the index,
+/// in the order of their names.
+///
+/// # Errors
+/// `Io` or `Format` if a file cannot be read.
+pub fn model_digest(folder: &Path) -> Result<String> {
+    let files = shards(folder)?;
+    let digests = files.iter().map(|file| file_digest(file)).collect::<Result<Vec<_>>>()?;
+    match &digests[..] {
+        [single] => Ok(single.clone()),
+        several => Ok(Sha256::digest(several.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect()),
+    }
+}
+
+/// SHA-256 of a model's `tokenizer.json`: what its token ids mean.
 ///
 /// # Errors
 /// `Format` if the file cannot be read.
-pub fn model_digest(folder: &Path) -> Result<Option<String>> {
-    let weights = folder.join("model.safetensors");
-    if !weights.exists() {
-        return Ok(None);
-    }
-    let digest = drafthorse_pack::digest_file(&weights, &mut |_| ControlFlow::Continue(()));
-    Ok(Some(digest.map_err(|error| Error::format(&weights, error.to_string()))?.sha256))
+pub fn tokenizer_digest(folder: &Path) -> Result<String> {
+    file_digest(&folder.join("tokenizer.json"))
+}
+
+fn file_digest(file: &Path) -> Result<String> {
+    let digest = drafthorse_pack::digest_file(file, &mut |_| ControlFlow::Continue(()));
+    Ok(digest.map_err(|error| Error::format(file, error.to_string()))?.sha256)
 }
 
 /// Reads what [`write`] wrote.

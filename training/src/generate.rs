@@ -201,6 +201,7 @@ fn provenance(recipe: &GenerateRecipe, shard: Shard) -> Result<Value> {
     Ok(json!({
         "program": format!("drafthorse-train {}", env!("CARGO_PKG_VERSION")),
         "model_sha256": dataset::model_digest(model)?,
+        "tokenizer_sha256": dataset::tokenizer_digest(model)?,
         "recipe": recipe,
         "shard": [shard.index, shard.count],
     }))
@@ -312,6 +313,34 @@ mod tests {
         let other = GenerateRecipe { seed: 2, ..recipe };
         generate(&other, root.path(), Shard { index: 1, count: 2 }, &shards[1], &device).unwrap();
         assert!(merge(&shards, &at("x")).unwrap_err().to_string().contains("another recipe"));
+    }
+
+    #[test]
+    fn answers_of_other_weights_in_several_files_are_not_kept() {
+        let (root, recipe) = setting();
+        let model = hugging_face::load(&recipe.model, &Device::flex()).unwrap();
+        let values = model.values();
+        let files: Vec<String> = (0..2).map(|index| format!("model-{index}.safetensors")).collect();
+        let mut map = serde_json::Map::new();
+        for (file, part) in files.iter().zip(values.chunks(values.len().div_ceil(2))) {
+            crate::safetensors_file::write(&recipe.model.join(file), part, &[]).unwrap();
+            map.extend(part.iter().map(|tensor| (tensor.name.clone(), Value::from(file.clone()))));
+        }
+        std::fs::remove_file(recipe.model.join("model.safetensors")).unwrap();
+        let index = recipe.model.join("model.safetensors.index.json");
+        std::fs::write(&index, json!({ "weight_map": map }).to_string()).unwrap();
+        let out = root.path().join("answers.parquet");
+        let run = || generate(&recipe, root.path(), Shard { index: 0, count: 1 }, &out, &Device::flex()).unwrap();
+        assert_eq!((run(), run()), (9, 0));
+        let last = recipe.model.join(&files[1]);
+        let mut part = crate::safetensors_file::read(&last).unwrap();
+        part[0].values[0] += 1.0;
+        crate::safetensors_file::write(&last, &part, &[]).unwrap();
+        assert_eq!((run(), run()), (9, 0), "other weights, then the same");
+        let tokenizer = recipe.model.join("tokenizer.json");
+        let text = std::fs::read_to_string(&tokenizer).unwrap();
+        std::fs::write(&tokenizer, format!("{text}\n")).unwrap();
+        assert_eq!(run(), 9, "another tokenizer");
     }
 
     #[test]

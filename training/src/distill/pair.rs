@@ -280,10 +280,16 @@ fn read_answers(path: &Path, target: &Path, vocab_len: usize, judged: bool) -> R
         return read_examples(path, None, vocab_len);
     }
     let (answers, provenance) = dataset::read(path)?;
-    if let Some(written_by) = provenance["model_sha256"].as_str()
-        && dataset::model_digest(target)?.is_some_and(|target| target != written_by)
-    {
-        return Err(Error::format(path, format!("written by other weights than {}; generate anew", target.display())));
+    for (key, what, digest) in [
+        ("model_sha256", "weights", dataset::model_digest as fn(&Path) -> Result<String>),
+        ("tokenizer_sha256", "tokens", dataset::tokenizer_digest),
+    ] {
+        if let Some(written_by) = provenance[key].as_str()
+            && digest(target)? != written_by
+        {
+            let target = target.display();
+            return Err(Error::format(path, format!("written by other {what} than {target}'s; generate anew")));
+        }
     }
     answers
         .into_iter()

@@ -64,7 +64,7 @@ fn save_values(folder: &Path, values: &[HostTensor]) -> Result<()> {
 }
 
 /// The weight files of a folder: the single one, or those of the index; none outside the folder.
-fn shards(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn shards(path: &Path) -> Result<Vec<PathBuf>> {
     let single = path.join("model.safetensors");
     let index = path.join("model.safetensors.index.json");
     if single.exists() || !index.exists() {
