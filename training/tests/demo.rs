@@ -14,3 +14,14 @@ fn the_whole_way_ends_in_a_pack_and_can_be_run_again() {
     assert_eq!(manifest.acceptance.len(), 8, "two tasks, two temperatures, two draft lengths");
     assert!(std::fs::read_to_string(outcome.table).unwrap().contains("distilled"));
 }
+
+#[test]
+fn without_the_runtime_nothing_is_trained() {
+    let root = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_drafthorse-train"));
+    command.args(["demo", "--out", "tiny"]).current_dir(root.path()).env("ORT_DYLIB_PATH", "missing/library");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("cargo xtask setup"), "{said}");
+    assert_eq!(std::fs::read_dir(root.path().join("tiny")).unwrap().count(), 0, "{said}");
+}

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::IoContext;
 use crate::evaluate::{EvaluateRecipe, evaluate};
-use crate::export::{ExportOutcome, ExportRecipe, export};
+use crate::export::{ExportOutcome, ExportRecipe, check_runtime, export};
 use crate::pretrain::{PretrainRecipe, pretrain};
 use crate::{Result, distill, recipe, tokenizer};
 
@@ -40,9 +40,11 @@ pub struct DemoOutcome {
 /// Each step goes on where a killed run stopped. `shorten` divides every step count: tests use it.
 ///
 /// # Errors
-/// Of any step.
+/// `Runtime` before anything is trained if ONNX Runtime is missing; of any step.
 pub fn demo(out: &Path, shorten: usize, device: &Device) -> Result<DemoOutcome> {
     std::fs::create_dir_all(out).at(out)?;
+    // Export needs it after all the training.
+    check_runtime(&out.join(".runtime"), device)?;
     let data = out.join("data");
     text::write(&data)?;
     let steps = |text: &str| step_overrides(text, shorten.max(1));

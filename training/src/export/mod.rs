@@ -18,6 +18,7 @@ use drafthorse_pack::{Card, DataSet, DrafterRecord, IdMap, Lineage, Manifest, mo
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(crate) use parity::check_runtime;
 pub use parity::{Parity, ParityText};
 
 use crate::corpus::CorpusSettings;

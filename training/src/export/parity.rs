@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
+use burn::tensor::Device;
 use drafthorse::{Model as _, ModelOptions, OnnxModel};
+use drafthorse_graph::folder::TARGET_FILE;
+use drafthorse_graph::{GraphOptions, Layout, Precision, write_model};
 use serde::Serialize;
 
 use super::PrecisionName;
+use super::decoder::decoder;
 use crate::corpus::CorpusSettings;
-use crate::model::{Llama, host, token_tensor};
+use crate::error::IoContext;
+use crate::model::{Llama, ModelConfig, host, token_tensor};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -83,6 +88,24 @@ fn encoded<'a>(
         return Err(Error::setting("parity", "the corpus has no text to compare logits on"));
     }
     Ok(texts)
+}
+
+/// Runs a tiny graph, so that a runtime that is missing is known before anything is trained; `folder` is where it is
+/// written for as long.
+///
+/// # Errors
+/// `Runtime` with what the runtime said and how to place it; `Graph`, `Io`.
+pub(crate) fn check_runtime(folder: &Path, device: &Device) -> Result<()> {
+    let (config, weights) = decoder(&Llama::random(ModelConfig::tiny(), 1, device)?)?;
+    std::fs::create_dir_all(folder).at(folder)?;
+    let graph = folder.join(TARGET_FILE);
+    let options = GraphOptions::new(Layout::Shared, Precision::FP32);
+    let opened = write_model(&graph, &config, &weights, &options).map_err(super::graph).and_then(|_| {
+        let opened = OnnxModel::open(&graph, &ModelOptions::default());
+        opened.map_err(|error| Error::Runtime { pack: graph.clone(), reason: error.to_string() })
+    });
+    std::fs::remove_dir_all(folder).at(folder)?;
+    opened.map(|_| ())
 }
 
 /// Compares and refuses what strays too far.
@@ -179,14 +202,10 @@ fn argmax(row: &[f32]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-    use drafthorse_graph::{GraphOptions, Layout, Precision, write_model};
     use drafthorse_pack::onnx::ModelProto;
     use prost::Message as _;
 
-    use super::super::decoder::decoder;
     use super::*;
-    use crate::model::ModelConfig;
 
     #[test]
     fn a_cache_in_the_wrong_order_does_not_pass() {
