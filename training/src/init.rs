@@ -11,7 +11,6 @@ use burn::tensor::Device;
 pub use cut::CutSettings;
 pub use trim::{count_tokens, trim};
 
-use crate::error::IoContext;
 use crate::import::hugging_face;
 use crate::model::Llama;
 use crate::{Result, folder};
@@ -54,8 +53,7 @@ pub fn save(drafter: &Llama, target: &Path, out: &Path) -> Result<()> {
     folder::replace(out, |folder| {
         hugging_face::save(folder, drafter, None)?;
         if tokenizer.exists() {
-            let to = folder.join("tokenizer.json");
-            std::fs::copy(&tokenizer, &to).at(&tokenizer)?;
+            hugging_face::copy_tokenizer(&tokenizer, folder)?;
         }
         Ok(())
     })

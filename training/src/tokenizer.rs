@@ -60,6 +60,11 @@ impl Tokenizer {
         self.inner.token_to_id(text)
     }
 
+    /// Text of one token, as its file has it.
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The end of a text, if the tokenizer has [`END_OF_TEXT`].
     pub fn end_of_text(&self) -> Option<u32> {
         self.token(END_OF_TEXT)

@@ -205,6 +205,31 @@ fn a_trimmed_head_brings_its_ids() {
     assert!(pack.drafter.is_some());
 }
 
+#[test]
+fn the_tokenizers_settings_are_the_targets() {
+    let (root, mut recipe) = setting();
+    let ends = ModelConfig { eos_tokens: vec![270], bos_token: Some(0), ..config(2) };
+    save(&Llama::random(ends, 4, &Device::flex()).unwrap(), root.path(), "target");
+    let out = root.path().join("pack");
+    let exported = |recipe: &ExportRecipe| -> serde_json::Value {
+        export(recipe, root.path(), &out, &Device::flex()).unwrap();
+        serde_json::from_slice(&std::fs::read(out.join("tokenizer_config.json")).unwrap()).unwrap()
+    };
+    let tokenizer = Tokenizer::open(&root.path().join("tokenizer.json")).unwrap();
+    let found = exported(&recipe);
+    assert_eq!(found["eos_token"], tokenizer.token_text(270).unwrap());
+    assert_eq!((&found["bos_token"], &found["add_bos_token"]), (&"<|endoftext|>".into(), &false.into()));
+
+    let own = r#"{"eos_token": "the", "add_bos_token": true, "chat_template": "theirs"}"#;
+    std::fs::write(root.path().join("target/tokenizer_config.json"), own).unwrap();
+    std::fs::write(root.path().join("target/chat_template.jinja"), "theirs").unwrap();
+    assert_eq!(exported(&recipe), serde_json::from_str::<serde_json::Value>(own).unwrap());
+    assert_eq!(std::fs::read_to_string(out.join("chat_template.jinja")).unwrap(), "theirs");
+    recipe.chat_template = Some("ours".into());
+    assert_eq!(exported(&recipe)["chat_template"], "ours");
+    assert_eq!(std::fs::read_to_string(out.join("chat_template.jinja")).unwrap(), "ours");
+}
+
 /// Both drafters of the pair in packs: `pack` and `other`, with the acceptance of the first in `evaluation`.
 fn evaluated(root: &Path, recipe: &mut ExportRecipe) -> Evaluation {
     let other = Llama::random(config(1), 7, &Device::flex()).unwrap().map(|_, tensor| tensor.mul_scalar(3.0));

@@ -26,8 +26,8 @@ use crate::distill::pair::{same_vocabulary, whole_head};
 use crate::error::IoContext;
 use crate::evaluate::Records;
 use crate::import::hugging_face;
-use crate::model::Llama;
-use crate::tokenizer::{END_OF_TEXT, Tokenizer};
+use crate::model::{Llama, ModelConfig};
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, folder};
 
 /// A recipe of `export`.
@@ -53,7 +53,7 @@ pub struct ExportRecipe {
     /// Proposed tokens per round that the pack suggests, 1 to 16.
     #[serde(default = "draft_len_default")]
     pub draft_len: usize,
-    /// Jinja template of a conversation, if the target was trained on some.
+    /// Jinja template of a conversation, if the target was trained on some; none takes the target's own, if it has one.
     #[serde(default)]
     pub chat_template: Option<String>,
     /// Real text for the parity gate.
@@ -191,8 +191,7 @@ pub struct ExportOutcome {
 /// `Parity` if an exported graph strays from its model, `Mismatch` if the two models do not share a vocabulary or the
 /// acceptance is of others, `Graph` or `Io`; `out` is then as it was.
 pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -> Result<ExportOutcome> {
-    let tokenizer_file = recipe.target.join("tokenizer.json");
-    let tokenizer = Tokenizer::open(&tokenizer_file)?;
+    let tokenizer = Tokenizer::open(&recipe.target.join("tokenizer.json"))?;
     let mut target = Part::load("target", TARGET_FILE, &recipe.target, recipe.target_precision, recipe.layout, device)?;
     tokenizer.check_rows(target.model.config().vocab_len)?;
     let mut drafter = match &recipe.drafter {
@@ -224,9 +223,7 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
             outcome.parity.push(parity::check(part.name, part.precision, &part.model, &path, &texts)?);
         }
         write_settings(recipe, folder, &target, drafter.as_ref())?;
-        let to = folder.join("tokenizer.json");
-        std::fs::copy(&tokenizer_file, &to).at(&to)?;
-        write_tokenizer_config(recipe, folder)?;
+        write_tokenizer(recipe, folder, &target.model, &tokenizer)?;
         let mut manifest = manifest(recipe, &target, drafter.as_ref(), &outcome.parity)?;
         if let Some(lineage) = manifest.drafter.as_mut().and_then(|drafter| drafter.lineage.as_mut()) {
             let written = drafthorse_pack::open(folder, &drafthorse_pack::OpenOptions::default()).map_err(pack)?;
@@ -272,20 +269,46 @@ fn write_settings(recipe: &ExportRecipe, folder: &Path, target: &Part, drafter: 
     std::fs::write(&path, map.to_json()).at(&path)
 }
 
-fn write_tokenizer_config(recipe: &ExportRecipe, folder: &Path) -> Result<()> {
-    let mut config = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_bos_token": false,
-        "clean_up_tokenization_spaces": false,
-        "eos_token": END_OF_TEXT,
-        "pad_token": END_OF_TEXT,
-    });
+/// `tokenizer.json` and what describes it: the target's own settings where it has some, else what its configuration
+/// says. The recipe's chat template replaces the target's.
+fn write_tokenizer(recipe: &ExportRecipe, folder: &Path, target: &Llama, tokenizer: &Tokenizer) -> Result<()> {
+    hugging_face::copy_tokenizer(&recipe.target.join("tokenizer.json"), folder)?;
+    let path = folder.join("tokenizer_config.json");
+    let mut config = if path.exists() {
+        let text = std::fs::read_to_string(&path).at(&path)?;
+        let found = serde_json::from_str::<Value>(&text).map_err(|error| error.to_string());
+        let wrong = |reason| Error::format(&recipe.target.join("tokenizer_config.json"), reason);
+        found.and_then(|config| if config.is_object() { Ok(config) } else { Err("is no object".into()) }).map_err(wrong)?
+    } else {
+        described(target.config(), tokenizer)?
+    };
     if let Some(template) = &recipe.chat_template {
         config["chat_template"] = json!(template);
         let path = folder.join("chat_template.jinja");
         std::fs::write(&path, template).at(&path)?;
     }
-    write_json(&folder.join("tokenizer_config.json"), &config).map_err(graph)
+    write_json(&path, &config).map_err(graph)
+}
+
+/// `tokenizer_config.json` of a target that came without one.
+fn described(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Value> {
+    let text = |id: u32| {
+        let missing = || Error::Mismatch { reason: format!("the tokenizer has no token {id}, which the target's config names") };
+        tokenizer.token_text(id).ok_or_else(missing)
+    };
+    let mut described = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": tokenizer.encode_prompt("a")? != tokenizer.encode("a")?,
+        "clean_up_tokenization_spaces": false,
+    });
+    if let Some(bos) = config.bos_token {
+        described["bos_token"] = json!(text(bos)?);
+    }
+    if let Some(&end) = config.eos_tokens.first() {
+        let end = text(end)?;
+        (described["eos_token"], described["pad_token"]) = (json!(end), json!(end));
+    }
+    Ok(described)
 }
 
 fn manifest(recipe: &ExportRecipe, target: &Part, drafter: Option<&Part>, parity: &[Parity]) -> Result<Manifest> {

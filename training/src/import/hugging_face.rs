@@ -40,7 +40,56 @@ pub fn load(path: &Path, device: &Device) -> Result<Llama> {
     }
 }
 
-/// Writes `config.json`, `model.safetensors` and, if given, a copy of the tokenizer's file into `folder`.
+/// What describes a tokenizer beside its own file: special tokens and conversations.
+const BESIDE_TOKENIZER: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "chat_template.json"];
+
+/// Copies the tokenizer's file `from` to `folder` as `tokenizer.json`, with its settings and chat template if they lie
+/// beside it.
+///
+/// # Errors
+/// `Io`.
+pub fn copy_tokenizer(from: &Path, folder: &Path) -> Result<()> {
+    std::fs::copy(from, folder.join("tokenizer.json")).at(from)?;
+    for name in BESIDE_TOKENIZER {
+        let beside = from.with_file_name(name);
+        if beside.exists() {
+            std::fs::copy(&beside, folder.join(name)).at(&beside)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the end tokens that `generation_config.json` names beside those of `config.json`: chat models end their turns
+/// with tokens that only stand there.
+///
+/// # Errors
+/// `Io`, or `Format` if it names something else than tokens of the model.
+pub(super) fn with_generation_ends(model: Llama, from: &Path) -> Result<Llama> {
+    let path = from.join("generation_config.json");
+    if !path.exists() {
+        return Ok(model);
+    }
+    let text = std::fs::read_to_string(&path).at(&path)?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| Error::format(&path, error.to_string()))?;
+    let ends = match &value["eos_token_id"] {
+        Value::Null => &[][..],
+        Value::Array(ends) => ends,
+        one => std::slice::from_ref(one),
+    };
+    let mut eos_tokens = model.config().eos_tokens.clone();
+    for end in ends {
+        let token = end.as_u64().and_then(|end| u32::try_from(end).ok());
+        let token = token.filter(|&token| (token as usize) < model.config().vocab_len);
+        let token = token.ok_or_else(|| Error::format(&path, format!("eos_token_id {end} is no token of the model")))?;
+        if !eos_tokens.contains(&token) {
+            eos_tokens.push(token);
+        }
+    }
+    Ok(model.with_config(|config| config.eos_tokens = eos_tokens))
+}
+
+/// Writes `config.json`, `model.safetensors` and, if given, a copy of the tokenizer's file and what lies beside it into
+/// `folder`.
 ///
 /// # Errors
 /// `Io`.
@@ -48,7 +97,7 @@ pub fn save(folder: &Path, model: &Llama, tokenizer: Option<&Path>) -> Result<()
     write_config(folder, model.config())?;
     save_values(folder, &model.values())?;
     match tokenizer {
-        Some(from) => std::fs::copy(from, folder.join("tokenizer.json")).map(|_| ()).at(from),
+        Some(from) => copy_tokenizer(from, folder),
         None => Ok(()),
     }
 }

@@ -11,7 +11,8 @@ use burn::tensor::Device;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, folder};
 
-/// Reads a model as people have it and writes it to `to` as a Hugging Face folder with its tokenizer.
+/// Reads a model as people have it and writes it to `to` as a Hugging Face folder with its tokenizer, special tokens,
+/// chat template and end tokens.
 ///
 /// `from` is a Hugging Face folder, or a llama2.c file with its `tokenizer.bin` given as `tokenizer`.
 ///
@@ -19,7 +20,7 @@ use crate::{Error, Result, folder};
 /// `Unsupported`, `Format` or `Io`; `Setting` if a llama2.c file comes without a tokenizer.
 pub fn import(from: &Path, tokenizer: Option<&Path>, to: &Path, device: &Device) -> Result<()> {
     if from.is_dir() {
-        let model = hugging_face::load(from, device)?;
+        let model = hugging_face::with_generation_ends(hugging_face::load(from, device)?, from)?;
         let own = from.join("tokenizer.json");
         let tokenizer = tokenizer.unwrap_or(&own);
         Tokenizer::open(tokenizer)?.check_rows(model.config().vocab_len)?;
@@ -51,6 +52,24 @@ mod tests {
         let model = Llama::random(config, 1, &Device::flex()).unwrap();
         folder::replace(&root.path().join("from"), |folder| hugging_face::save(folder, &model, Some(&tokens))).unwrap();
         root
+    }
+
+    #[test]
+    fn special_tokens_the_chat_template_and_further_ends_come_along() {
+        let root = source(270);
+        let (from, to) = (root.path().join("from"), root.path().join("to"));
+        std::fs::write(from.join("tokenizer_config.json"), r#"{"eos_token": "the", "add_bos_token": true}"#).unwrap();
+        std::fs::write(from.join("chat_template.jinja"), "{{ messages }}").unwrap();
+        std::fs::write(from.join("generation_config.json"), r#"{"eos_token_id": [0, 7]}"#).unwrap();
+        import(&from, None, &to, &Device::flex()).unwrap();
+        for name in ["tokenizer_config.json", "chat_template.jinja"] {
+            assert_eq!(std::fs::read(from.join(name)).unwrap(), std::fs::read(to.join(name)).unwrap());
+        }
+        let ends = hugging_face::load(&to, &Device::flex()).unwrap().config().eos_tokens.clone();
+        assert_eq!(ends, [ModelConfig::tiny().eos_tokens, vec![7]].concat());
+        std::fs::write(from.join("generation_config.json"), r#"{"eos_token_id": 270}"#).unwrap();
+        let error = import(&from, None, &to, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("generation_config.json") && error.contains("270"), "{error}");
     }
 
     #[test]
