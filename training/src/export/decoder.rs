@@ -11,7 +11,7 @@ use crate::model::{self, Llama, ModelConfig};
 ///
 /// # Errors
 /// `Graph` if the builder refuses the shape.
-pub(super) fn decoder(model: &Llama) -> Result<(DecoderConfig, Weights)> {
+pub(crate) fn decoder(model: &Llama) -> Result<(DecoderConfig, Weights)> {
     let config = model.config();
     let mut values: BTreeMap<String, Vec<f32>> =
         model.values().into_iter().map(|tensor| (tensor.name, tensor.values)).collect();

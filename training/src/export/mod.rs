@@ -3,7 +3,7 @@
 //! Nothing appears at the pack's place before the exported graphs have computed what the trained models do.
 
 mod card;
-mod decoder;
+pub(crate) mod decoder;
 mod parity;
 
 use std::ops::ControlFlow;

@@ -115,7 +115,12 @@ fn halves_from_pairs(tensor: HostTensor, head_len: usize) -> HostTensor {
 
 #[cfg(test)]
 mod tests {
+    use drafthorse_graph::reference;
+
     use super::*;
+    use crate::distill::rollout::{Limits, Request, Sampling, rollout};
+    use crate::export::decoder::decoder;
+    use crate::model::{host, token_tensor};
 
     fn file(vocab: i32) -> Vec<u8> {
         let mut bytes: Vec<u8> = [8, 12, 2, 2, 1, vocab, 4].iter().flat_map(|x: &i32| x.to_le_bytes()).collect();
@@ -139,6 +144,68 @@ mod tests {
             std::fs::write(&path, damaged).unwrap();
             assert!(matches!(load(&path, &Device::flex()), Err(Error::Format { .. })));
         }
+    }
+
+    /// Largest difference between a loaded file's logits and those of the plain decoder over the file's own rows, which
+    /// rotates neighbours as llama2.c does.
+    fn strayed(path: &Path, tokens: &[u32]) -> f32 {
+        let model = load(path, &Device::flex()).unwrap();
+        let (mut config, mut weights) = decoder(&model).unwrap();
+        config.rope.interleaved = true;
+        let bytes = std::fs::read(path).unwrap();
+        let floats: Vec<f32> =
+            bytes[28..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let (hidden, layers) = (config.hidden_len, config.layer_count);
+        let (query, key) = (hidden * hidden, config.kv_head_count * config.head_len * hidden);
+        // The embedding and the first norms come before them.
+        let queries = config.vocab_len * hidden + layers * hidden;
+        for (index, layer) in weights.layers.iter_mut().enumerate() {
+            layer.query.weight = floats[queries + index * query..][..query].to_vec();
+            layer.key.weight = floats[queries + layers * query + index * key..][..key].to_vec();
+        }
+        let wanted = reference::logits(&config, &weights, tokens);
+        let found = host(model.forward(token_tensor(&[tokens], &Device::flex())));
+        assert_eq!(found.len(), wanted.len());
+        found.iter().zip(&wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn logits_are_those_of_neighbours_rotated_in_pairs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.bin");
+        // Eight tokens of context: width 16, two heads on one pair of keys and values.
+        let mut bytes: Vec<u8> = [16, 24, 2, 2, 1, 32, 8].iter().flat_map(|x: &i32| x.to_le_bytes()).collect();
+        let config = header(&[bytes.clone(), vec![0]].concat()).unwrap().0;
+        let mut stream = crate::random::Stream::new(3, 0, 0);
+        let floats = config.parameters() as usize + config.context_len * config.head_len;
+        bytes.extend((0..floats).flat_map(|_| (0.5 * stream.normal()).to_le_bytes()));
+        std::fs::write(&path, bytes).unwrap();
+        let strayed = strayed(&path, &[1, 30, 2, 17, 9, 9, 4, 25]);
+        assert!(strayed < 1e-4, "{strayed}");
+    }
+
+    /// The model itself, where it is: `DRAFTHORSE_STORIES260K` names the folder of `stories260K.bin` and `tok512.bin`.
+    #[test]
+    fn stories260k_computes_what_its_file_says_and_tells_its_story() {
+        let Some(folder) = std::env::var_os("DRAFTHORSE_STORIES260K").map(std::path::PathBuf::from) else {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "SKIPPED stories260k_…: DRAFTHORSE_STORIES260K names no folder");
+            return;
+        };
+        let path = folder.join("stories260K.bin");
+        let strayed = strayed(&path, &[1, 403, 407, 261, 378, 31, 285, 360, 310, 300, 5, 9, 70, 12, 44, 301, 22, 7, 411, 88]);
+        assert!(strayed < 1e-4, "{strayed}");
+
+        let imported = tempfile::tempdir().unwrap();
+        let to = imported.path().join("model");
+        crate::import::import(&path, Some(&folder.join("tok512.bin")), &to, &Device::flex()).unwrap();
+        let model = crate::import::hugging_face::load(&to, &Device::flex()).unwrap();
+        let tokenizer = crate::tokenizer::Tokenizer::open(&to.join("tokenizer.json")).unwrap();
+        let request = Request { prompt: &[1], sampling: Sampling { temperature: 0.0, top_p: 1.0 }, key: 0 };
+        let limits = Limits { completion_len_max: 60, batch_rows: 1 };
+        let story = tokenizer.decode(&rollout(&model, &[request], limits, 0).unwrap()[0]).unwrap();
+        let wanted = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park.";
+        assert!(story.trim_start().starts_with(wanted), "{story}");
     }
 
     #[test]
