@@ -368,6 +368,33 @@ mod tests {
     }
 
     #[test]
+    fn the_targets_texts_go_on_after_a_kill() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.mixture = Mixture { fixed: 0.0, target: 1.0, on_policy: 0.0, generic_share: 0.0 };
+        recipe.train.rollout_rows = 8;
+        let pair = Pair::open(&recipe.target, &recipe.drafter, &Device::flex()).unwrap();
+        let texts = Texts::load(&recipe, &pair, root.path()).unwrap();
+        let write = |cache: &Path| {
+            let pools = texts.pools(&recipe, &pair, cache).unwrap();
+            let (_, written) = pools.target.shares().next().unwrap();
+            written.to_vec()
+        };
+        let (whole, broken) = (root.path().join("whole.jsonl"), root.path().join("broken.jsonl"));
+        let unbroken = write(&whole);
+        // Two of three batches were done; what they hold shows that they were not made again.
+        let written = std::fs::read_to_string(&whole).unwrap();
+        let header = format!("8 {}", written.lines().next().unwrap());
+        let (mut part, _) = crate::part::Part::open::<Vec<Vec<u32>>>(&broken, &header).unwrap();
+        (0..2).for_each(|_| part.push(&vec![vec![7u32]; 8]).unwrap());
+        drop(part);
+        let found = write(&broken);
+        assert_eq!(found.len(), unbroken.len());
+        assert_eq!(found.iter().filter(|example| example.completion == [7]).count(), 16);
+        assert_eq!(found.iter().filter(|example| unbroken.contains(example)).count(), unbroken.len() - 16);
+    }
+
+    #[test]
     fn a_loss_that_is_no_number_stops_and_keeps_the_checkpoint() {
         let root = tempfile::tempdir().unwrap();
         let mut recipe = toy(root.path());

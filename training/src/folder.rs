@@ -60,7 +60,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&partial, path).at(path)
 }
 
-fn sibling(path: &Path, kind: &str) -> PathBuf {
+/// A hidden name beside `path`.
+pub(crate) fn sibling(path: &Path, kind: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{kind}"))
 }

@@ -11,6 +11,7 @@ use crate::distill::rollout::{Limits, Request, Sampling, rollout};
 use crate::distill::task::TaskSettings;
 use crate::import::hugging_face;
 use crate::model::{Llama, host, token_tensor};
+use crate::part::Part;
 use crate::run::Report;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -86,7 +87,8 @@ struct Asked {
     sampling: Sampling,
 }
 
-/// Answers the shard's share and writes it to `out`. A shard that is there already, of the same recipe, is kept.
+/// Answers the shard's share and writes it to `out`. A shard that is there already, of the same recipe, is kept; one that
+/// was killed goes on after its last batch.
 ///
 /// # Errors
 /// `Setting`, `Format`, `Io`.
@@ -103,20 +105,25 @@ pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, 
         .filter(|asked| asked.key % shard.count as u64 == shard.index as u64)
         .collect();
     let limits = Limits { completion_len_max: recipe.completion_len_max, batch_rows: recipe.batch };
-    let mut answers = Vec::with_capacity(asked.len());
-    let mut report = Report::new(asked.len().div_ceil(recipe.batch), 0);
-    for part in asked.chunks(recipe.batch) {
-        let requests: Vec<Request<'_>> = part
+    let (mut part, done) = Part::open::<Vec<Answer>>(out, &provenance.to_string())?;
+    let mut report = Report::new(asked.len().div_ceil(recipe.batch), done.len());
+    let begun = done.len();
+    let mut answers: Vec<Answer> = done.into_iter().flatten().collect();
+    answers.reserve(asked.len().saturating_sub(answers.len()));
+    for batch in asked.chunks(recipe.batch).skip(begun) {
+        let requests: Vec<Request<'_>> = batch
             .iter()
             .map(|asked| Request { prompt: &asked.prompt, sampling: asked.sampling, key: asked.key })
             .collect();
         let completions = rollout(&model, &requests, limits, recipe.seed)?;
         report.step(completions.iter().map(Vec::len).sum(), "");
-        for (asked, completion) in part.iter().zip(completions) {
-            answers.push(answer(recipe, &model, asked, completion));
-        }
+        let answered = batch.iter().zip(completions).map(|(asked, found)| answer(recipe, &model, asked, found));
+        let start = answers.len();
+        answers.extend(answered);
+        part.push(&&answers[start..])?;
     }
     dataset::write(out, &answers, &provenance)?;
+    part.finish()?;
     Ok(answers.len())
 }
 
@@ -313,6 +320,26 @@ mod tests {
         let other = GenerateRecipe { seed: 2, ..recipe };
         generate(&other, root.path(), Shard { index: 1, count: 2 }, &shards[1], &device).unwrap();
         assert!(merge(&shards, &at("x")).unwrap_err().to_string().contains("another recipe"));
+    }
+
+    #[test]
+    fn a_killed_shard_goes_on_after_its_last_batch() {
+        let (root, recipe) = setting();
+        let run = |out: &Path| generate(&recipe, root.path(), Shard { index: 0, count: 1 }, out, &Device::flex());
+        let (whole, broken) = (root.path().join("whole.parquet"), root.path().join("broken.parquet"));
+        run(&whole).unwrap();
+        let (answers, provenance) = dataset::read(&whole).unwrap();
+        // A run that was killed after its first batch of four; the mark shows that it was not made again.
+        let mut first = answers[..4].to_vec();
+        first[0].task = "kept".into();
+        let (mut part, _) = Part::open::<Vec<Answer>>(&broken, &provenance.to_string()).unwrap();
+        part.push(&first).unwrap();
+        drop(part);
+        run(&broken).unwrap();
+        let (found, _) = dataset::read(&broken).unwrap();
+        assert_eq!((&found[..4], &found[4..]), (&first[..], &answers[4..]));
+        let names = std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!names.into_iter().any(|name| name.to_string_lossy().ends_with(".part")), "nothing stays beside it");
     }
 
     #[test]

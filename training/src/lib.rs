@@ -21,6 +21,7 @@ pub mod init;
 pub mod loss;
 pub mod model;
 pub mod optimizer;
+pub mod part;
 pub mod pretrain;
 pub mod random;
 pub mod recipe;

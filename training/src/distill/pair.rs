@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::batch::Example;
 use super::recipe::DistillRecipe;
-use super::rollout::Limits;
-use super::source::{Pool, Pools, answers};
+use super::rollout::{Limits, rollout_after};
+use super::source::{Pool, Pools, requests, texts};
 use super::task::{generic, hold_out};
 use super::top_k::TopK;
 use crate::acceptance::trace::HeldOut;
@@ -19,6 +19,8 @@ use crate::acceptance::{Mode, Summary, summarise};
 use crate::error::IoContext;
 use crate::import::hugging_face;
 use crate::model::Llama;
+use crate::part::Part;
+use crate::run::Report;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, dataset, folder};
 
@@ -205,6 +207,10 @@ impl Texts {
         }
         let limits =
             Limits { completion_len_max: recipe.train.completion_len_max, batch_rows: recipe.train.rollout_rows };
+        // Pieces are batches; the texts are the same whatever their size.
+        let (mut part, done) = Part::open::<Vec<Vec<u32>>>(cache, &format!("{} {header}", limits.batch_rows))?;
+        let mut report = Report::new(settings.count.div_ceil(limits.batch_rows), done.len());
+        let mut done = done.into_iter();
         let mut examples = Vec::new();
         for (task, (share, learned)) in self.learned.shares().enumerate() {
             let count = (settings.count as f64 * share).round() as usize;
@@ -212,15 +218,12 @@ impl Texts {
             let stride = (learned.len() / count.max(1)).max(1);
             let prompts: Vec<&[u32]> = learned.iter().step_by(stride).map(|example| &example.prompt[..]).collect();
             let seed = recipe.train.seed ^ 0x7461_7267 ^ ((task as u64) << 32);
-            examples.extend(answers(
-                &pair.target,
-                &prompts,
-                count,
-                &settings.temperatures,
-                settings.top_p,
-                limits,
-                seed,
-            )?);
+            let asked = requests(&prompts, count, &settings.temperatures, settings.top_p)?;
+            let answers = rollout_after(&pair.target, &asked, limits, seed, &mut done, |batch| {
+                report.step(batch.iter().map(Vec::len).sum(), "target's texts");
+                part.push(&batch)
+            })?;
+            examples.extend(texts(&asked, answers));
         }
         let mut text = header;
         for example in &examples {
@@ -228,6 +231,7 @@ impl Texts {
             text.push_str(&serde_json::to_string(example).expect("token ids are plain numbers"));
         }
         folder::write_file(cache, text.as_bytes())?;
+        part.finish()?;
         Ok(examples)
     }
 

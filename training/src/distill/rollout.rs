@@ -42,6 +42,21 @@ pub struct Limits {
 /// `Setting` if a prompt is empty or leaves no room for an answer in the model's context; `InvalidLogits` if the model's
 /// weights are damaged.
 pub fn rollout(model: &Llama, requests: &[Request<'_>], limits: Limits, seed: u64) -> Result<Vec<Vec<u32>>> {
+    rollout_after(model, requests, limits, seed, &mut std::iter::empty(), |_| Ok(()))
+}
+
+/// As [`rollout`], of which the batches `done` are done already, in its order; every further one is handed to `on_batch`.
+///
+/// # Errors
+/// As [`rollout`], or of `on_batch`.
+pub fn rollout_after(
+    model: &Llama,
+    requests: &[Request<'_>],
+    limits: Limits,
+    seed: u64,
+    done: &mut impl Iterator<Item = Vec<Vec<u32>>>,
+    mut on_batch: impl FnMut(&[Vec<u32>]) -> Result<()>,
+) -> Result<Vec<Vec<u32>>> {
     let context_len = model.config().context_len;
     for request in requests {
         if request.prompt.is_empty() || request.prompt.len() >= context_len {
@@ -54,7 +69,12 @@ pub fn rollout(model: &Llama, requests: &[Request<'_>], limits: Limits, seed: u6
     order.sort_by_key(|&index| requests[index].prompt.len());
     let mut answers = vec![Vec::new(); requests.len()];
     for batch in order.chunks(limits.batch_rows.max(1)) {
+        if let Some(found) = done.next().filter(|found| found.len() == batch.len()) {
+            batch.iter().zip(found).for_each(|(&index, answer)| answers[index] = answer);
+            continue;
+        }
         answer_batch(model, requests, batch, limits.completion_len_max, seed, &mut answers)?;
+        on_batch(&batch.iter().map(|&index| answers[index].clone()).collect::<Vec<_>>())?;
     }
     Ok(answers)
 }

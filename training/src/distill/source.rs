@@ -245,33 +245,32 @@ impl Dealer {
     }
 }
 
-/// What a model answers to `prompts`, `count` times over them in order, each at one of `temperatures`.
+/// `count` requests over `prompts` in order, each at one of `temperatures`.
 ///
 /// # Errors
-/// Of the rollout.
-pub fn answers(
-    model: &Llama,
-    prompts: &[&[u32]],
+/// `Setting` without prompts or temperatures.
+pub fn requests<'a>(
+    prompts: &[&'a [u32]],
     count: usize,
     temperatures: &[f64],
     top_p: f64,
-    limits: Limits,
-    seed: u64,
-) -> Result<Vec<Example>> {
+) -> Result<Vec<Request<'a>>> {
     if prompts.is_empty() || temperatures.is_empty() {
         return Err(Error::setting("target text", "needs at least one prompt and one temperature"));
     }
-    let requests: Vec<Request<'_>> = (0..count)
-        .map(|index| {
+    let request = |index| {
             // Each pass over the prompts begins one temperature later, so that all pairs come about.
             let turn = index + index / prompts.len();
             let sampling = Sampling { temperature: temperatures[turn % temperatures.len()], top_p };
             Request { prompt: prompts[index % prompts.len()], sampling, key: index as u64 }
-        })
-        .collect();
-    let texts = rollout(model, &requests, limits, seed)?;
-    let examples = requests.iter().zip(texts);
-    Ok(examples.map(|(request, completion)| Example::new(request.prompt.to_vec(), completion)).collect())
+    };
+    Ok((0..count).map(request).collect())
+}
+
+/// The texts of requests and their answers.
+pub fn texts(requests: &[Request<'_>], answers: Vec<Vec<u32>>) -> Vec<Example> {
+    let answered = requests.iter().zip(answers);
+    answered.map(|(request, completion)| Example::new(request.prompt.to_vec(), completion)).collect()
 }
 
 #[cfg(test)]
@@ -364,8 +363,11 @@ mod tests {
     fn every_prompt_meets_every_temperature() {
         let model = drafter(1);
         let prompts: [&[u32]; 2] = [&[1], &[2]];
-        let texts = answers(&model, &prompts, 4, &[0.0, 1.0], 1.0, LIMITS, 5).unwrap();
-        let greedy = answers(&model, &prompts, 2, &[0.0], 1.0, LIMITS, 6).unwrap();
+        let answered = |count, temperatures: &[f64], seed| {
+            let asked = requests(&prompts, count, temperatures, 1.0).unwrap();
+            texts(&asked, rollout(&model, &asked, LIMITS, seed).unwrap())
+        };
+        let (texts, greedy) = (answered(4, &[0.0, 1.0], 5), answered(2, &[0.0], 6));
         assert_eq!(texts[0], greedy[0]);
         assert_eq!(texts[3], greedy[1]);
     }
