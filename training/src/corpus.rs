@@ -220,11 +220,6 @@ impl Corpus {
         &self.name
     }
 
-    /// Tokens for training.
-    pub fn train_len(&self) -> usize {
-        self.train.len()
-    }
-
     /// Up to `count` held-out rows of `row_len` tokens, evenly spread and always the same.
     pub fn held_out_rows(&self, count: usize, row_len: usize) -> Vec<Vec<u32>> {
         let room = self.held_out.len().saturating_sub(row_len);
