@@ -1,6 +1,7 @@
 //! The JSON files around a graph: `genai_config.json`, `config.json`, `generation_config.json`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -260,6 +261,29 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     let temporary = path.with_file_name(name);
-    fs::write(&temporary, text).map_err(at(&temporary))?;
-    fs::rename(&temporary, path).map_err(at(path))
+    let written = fs::File::create(&temporary).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    let placed = written.map_err(at(&temporary)).and_then(|()| fs::rename(&temporary, path).map_err(at(path)));
+    if placed.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_cannot_be_placed_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let taken = root.path().join("config.json");
+        fs::create_dir(&taken).unwrap();
+        assert!(write_text(&taken, "{}").is_err());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+        write_text(&root.path().join("other.json"), "{}").unwrap();
+        assert_eq!(fs::read_to_string(root.path().join("other.json")).unwrap(), "{}");
+    }
 }
