@@ -19,7 +19,8 @@ class ConcurrencyTest {
 
     @Test
     fun `a second collector on a session is refused, and the first goes on`() = withSession { session ->
-        val flow = session.generate("Once upon a time", GenerationOptions(maxTokens = 20))
+        // More events than are buffered, so that the first collector holds the session until it goes on.
+        val flow = session.generate("Once upon a time", GenerationOptions(maxTokens = 20, draftLength = DraftLength.Fixed(0)))
         val alone = flow.toList().text
         runBlocking(Dispatchers.Default) {
             val (started, goOn) = List(2) { CompletableDeferred<Unit>() }
