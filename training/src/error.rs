@@ -51,7 +51,9 @@ pub enum Error {
         checkpoint_step: usize,
     },
     /// A model that answers gives logits that are not finite numbers.
-    #[error("the model's logits after {tokens} tokens of an answer are not finite: its weights are damaged or too large")]
+    #[error(
+        "the model's logits after {tokens} tokens of an answer are not finite: its weights are damaged or too large"
+    )]
     InvalidLogits {
         /// Tokens that were answered before.
         tokens: usize,

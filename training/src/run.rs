@@ -171,7 +171,11 @@ fn keep_former(folder: &Path, text: &str) -> Result<()> {
         return Ok(());
     }
     let changes: Vec<String> = differing.into_iter().map(|(name, change)| format!("{name} {change}")).collect();
-    eprintln!("going on from step {step} with another run.toml ({}); the former is kept as {}", changes.join(", "), kept.display());
+    eprintln!(
+        "going on from step {step} with another run.toml ({}); the former is kept as {}",
+        changes.join(", "),
+        kept.display()
+    );
     std::fs::rename(&path, &kept).at(&kept)
 }
 

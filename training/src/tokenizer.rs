@@ -82,7 +82,9 @@ impl Tokenizer {
     pub fn check_rows(&self, rows: usize) -> Result<()> {
         let tokens = self.vocab_len();
         if rows < tokens {
-            return Err(Error::Mismatch { reason: format!("{rows} rows of embedding for {tokens} tokens of the tokenizer") });
+            return Err(Error::Mismatch {
+                reason: format!("{rows} rows of embedding for {tokens} tokens of the tokenizer"),
+            });
         }
         Ok(())
     }

@@ -101,7 +101,8 @@ pub(crate) fn whole_head(target: &Llama) -> Result<()> {
         None => Ok(()),
         Some(kept) => {
             let of = target.config().vocab_len;
-            let reason = format!("the target's head is trimmed to {} of {of} tokens; only a drafter's may be", kept.len());
+            let reason =
+                format!("the target's head is trimmed to {} of {of} tokens; only a drafter's may be", kept.len());
             Err(Error::Mismatch { reason })
         }
     }

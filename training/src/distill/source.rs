@@ -249,20 +249,15 @@ impl Dealer {
 ///
 /// # Errors
 /// `Setting` without prompts or temperatures.
-pub fn requests<'a>(
-    prompts: &[&'a [u32]],
-    count: usize,
-    temperatures: &[f64],
-    top_p: f64,
-) -> Result<Vec<Request<'a>>> {
+pub fn requests<'a>(prompts: &[&'a [u32]], count: usize, temperatures: &[f64], top_p: f64) -> Result<Vec<Request<'a>>> {
     if prompts.is_empty() || temperatures.is_empty() {
         return Err(Error::setting("target text", "needs at least one prompt and one temperature"));
     }
     let request = |index| {
-            // Each pass over the prompts begins one temperature later, so that all pairs come about.
-            let turn = index + index / prompts.len();
-            let sampling = Sampling { temperature: temperatures[turn % temperatures.len()], top_p };
-            Request { prompt: prompts[index % prompts.len()], sampling, key: index as u64 }
+        // Each pass over the prompts begins one temperature later, so that all pairs come about.
+        let turn = index + index / prompts.len();
+        let sampling = Sampling { temperature: temperatures[turn % temperatures.len()], top_p };
+        Request { prompt: prompts[index % prompts.len()], sampling, key: index as u64 }
     };
     Ok((0..count).map(request).collect())
 }

@@ -278,7 +278,9 @@ fn write_tokenizer(recipe: &ExportRecipe, folder: &Path, target: &Llama, tokeniz
         let text = std::fs::read_to_string(&path).at(&path)?;
         let found = serde_json::from_str::<Value>(&text).map_err(|error| error.to_string());
         let wrong = |reason| Error::format(&recipe.target.join("tokenizer_config.json"), reason);
-        found.and_then(|config| if config.is_object() { Ok(config) } else { Err("is no object".into()) }).map_err(wrong)?
+        found
+            .and_then(|config| if config.is_object() { Ok(config) } else { Err("is no object".into()) })
+            .map_err(wrong)?
     } else {
         described(target.config(), tokenizer)?
     };
@@ -293,7 +295,8 @@ fn write_tokenizer(recipe: &ExportRecipe, folder: &Path, target: &Llama, tokeniz
 /// `tokenizer_config.json` of a target that came without one.
 fn described(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Value> {
     let text = |id: u32| {
-        let missing = || Error::Mismatch { reason: format!("the tokenizer has no token {id}, which the target's config names") };
+        let missing =
+            || Error::Mismatch { reason: format!("the tokenizer has no token {id}, which the target's config names") };
         tokenizer.token_text(id).ok_or_else(missing)
     };
     let mut described = json!({

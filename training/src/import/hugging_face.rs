@@ -80,7 +80,8 @@ pub(super) fn with_generation_ends(model: Llama, from: &Path) -> Result<Llama> {
     for end in ends {
         let token = end.as_u64().and_then(|end| u32::try_from(end).ok());
         let token = token.filter(|&token| (token as usize) < model.config().vocab_len);
-        let token = token.ok_or_else(|| Error::format(&path, format!("eos_token_id {end} is no token of the model")))?;
+        let token =
+            token.ok_or_else(|| Error::format(&path, format!("eos_token_id {end} is no token of the model")))?;
         if !eos_tokens.contains(&token) {
             eos_tokens.push(token);
         }

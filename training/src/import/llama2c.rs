@@ -193,7 +193,8 @@ mod tests {
             return;
         };
         let path = folder.join("stories260K.bin");
-        let strayed = strayed(&path, &[1, 403, 407, 261, 378, 31, 285, 360, 310, 300, 5, 9, 70, 12, 44, 301, 22, 7, 411, 88]);
+        let strayed =
+            strayed(&path, &[1, 403, 407, 261, 378, 31, 285, 360, 310, 300, 5, 9, 70, 12, 44, 301, 22, 7, 411, 88]);
         assert!(strayed < 1e-4, "{strayed}");
 
         let imported = tempfile::tempdir().unwrap();
