@@ -12,8 +12,9 @@ use drafthorse_bench::statistics::bootstrap;
 const PROMPTS: [&str; 4] = ["Once upon a time", "The big dog", "One day, a girl named Ana", "User: How are you?\nBot:"];
 const PAIRS: usize = 24;
 
-/// Generations of each side in a pair, of which the quickest counts: whatever else the machine does only slows them.
-const TAKEN: usize = 5;
+/// Generations of each side in a pair, of which the quickest counts: whatever else the machine does only slows them. An even
+/// number, so that each side goes first in half of them.
+const TAKEN: usize = 6;
 
 /// Time with the harness over time without that the upper end of the interval may reach.
 const COST_MAX: f64 = 1.01;
@@ -49,7 +50,7 @@ fn main() {
 /// Seconds per token as the account has them, and seconds of everything.
 type Times = [f64; 2];
 
-/// Time with the harness over time without, pair by pair, each side first in every other generation.
+/// Time with the harness over time without, pair by pair, each side first in every other generation and every other pair.
 fn ratios(session: &Session, prompt: &str) -> Vec<Times> {
     let options = GenerationOptions { max_tokens: Some(96), temperature: Some(0.0), ..GenerationOptions::default() };
     let mut recorder = Recorder::new(None);
@@ -65,10 +66,10 @@ fn ratios(session: &Session, prompt: &str) -> Vec<Times> {
             }
         })
     };
-    let mut pair = || {
+    let mut pair = |number: usize| {
         let (mut with, mut without) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
         for taken in 0..TAKEN {
-            if taken % 2 == 0 {
+            if (number + taken) % 2 == 0 {
                 with = quicker(with, recorded());
                 without = quicker(without, drained());
             } else {
@@ -78,7 +79,7 @@ fn ratios(session: &Session, prompt: &str) -> Vec<Times> {
         }
         [with[0] / without[0], with[1] / without[1]]
     };
-    (0..PAIRS).map(|_| pair()).collect()
+    (0..PAIRS).map(pair).collect()
 }
 
 fn quicker(a: Times, b: Times) -> Times {

@@ -40,9 +40,9 @@ pub struct Case {
     pub inter_token: Histogram,
     /// Tokens confirmed per pass of the target; absent where a peer does not tell.
     pub tokens_per_target_call: Option<f64>,
-    /// Share of drafted tokens that were accepted.
+    /// Share of proposed tokens that were accepted.
     pub acceptance_rate: Option<f64>,
-    /// Share of the tokens drafted at each position that were accepted.
+    /// Share of the tokens proposed at each position that were accepted.
     pub acceptance_by_position: Vec<f64>,
     /// Tokens drafted per round.
     pub draft_len_mean: f64,
@@ -121,9 +121,11 @@ fn case(all: &[&Generation], decoding: Decoding, mode: Mode, task: Option<&str>,
     }
     let total = |figure: fn(&Generation) -> usize| own.iter().map(|generation| figure(generation)).sum::<usize>();
     let (rounds, proposed, accepted) = (total(|g| g.rounds), total(|g| g.proposed), total(|g| g.accepted));
+    // Peers tell only what they proposed.
+    let drafted = total(|g| g.drafted.max(g.proposed));
     let latencies: Vec<(f64, u64)> = own.iter().flat_map(|generation| latencies(generation)).collect();
     let tokens_per_target_call = (rounds > 0).then(|| (accepted + rounds) as f64 / rounds as f64);
-    let draft_len_mean = proposed as f64 / rounds.max(1) as f64;
+    let draft_len_mean = drafted as f64 / rounds.max(1) as f64;
     let pairs = if mode == Mode::Plain { Vec::new() } else { pairs(&own, all) };
     let same = pairs.iter().filter(|(plain, own)| plain.text_digest == own.text_digest).count();
     let ratios =
@@ -160,8 +162,7 @@ fn case(all: &[&Generation], decoding: Decoding, mode: Mode, task: Option<&str>,
 /// Each of `own` with the plain generation of the same prompt, turn and repetition.
 fn pairs<'a>(own: &[&'a Generation], all: &[&'a Generation]) -> Vec<(&'a Generation, &'a Generation)> {
     let key = |g: &Generation| (g.prompt, g.turn, g.repetition);
-    let plain: BTreeMap<_, &Generation> =
-        all.iter().filter(|g| g.mode == Mode::Plain && g.decode_tokens_per_s > 0.0).map(|g| (key(g), *g)).collect();
+    let plain: BTreeMap<_, &Generation> = all.iter().filter(|g| g.mode == Mode::Plain).map(|g| (key(g), *g)).collect();
     own.iter().filter_map(|g| Some((*plain.get(&key(g))?, *g))).collect()
 }
 
@@ -218,7 +219,7 @@ fn mbsu(
     Some(drafthorse::memory_bound_speedup(tokens_per_target_call?, 1, ratio * draft_len_mean))
 }
 
-/// Energy of the generations whose counter did not wrap, over their tokens.
+/// Energy of the generations over their tokens, without those of a peer whose counter wrapped.
 fn energy(own: &[&Generation]) -> Reading<f64> {
     let counted: Vec<(f64, usize)> =
         own.iter().filter_map(|g| Some((g.energy_j.filter(|joules| *joules >= 0.0)?, g.tokens))).collect();
@@ -253,6 +254,7 @@ pub(crate) mod tests {
             prefill_tokens_per_s: 100.0,
             decode_tokens_per_s: speed,
             rounds: 10,
+            drafted: if mode == Mode::Plain { 0 } else { 20 },
             proposed: if mode == Mode::Plain { 0 } else { 20 },
             accepted: if mode == Mode::Plain { 0 } else { 10 },
             passthrough_rounds: 0,
@@ -303,6 +305,29 @@ pub(crate) mod tests {
         // The geometric mean of 100, 200, ... 600.
         let typical = (1..=6).map(|i| (100.0 * f64::from(i)).ln()).sum::<f64>() / 6.0;
         assert!((plain.decode_tokens_per_s.unwrap().value - typical.exp()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_was_drafted_and_not_asked_about_costs_and_is_not_refused() {
+        let mut all = run();
+        for generation in all.iter_mut().filter(|generation| generation.mode == Mode::Drafter) {
+            generation.drafted = 40;
+        }
+        let cases = cases(&all, context());
+        let drafter = cases.iter().find(|case| case.mode == Mode::Drafter).unwrap();
+        assert_eq!((drafter.acceptance_rate, drafter.draft_len_mean), (Some(0.5), 4.0));
+        assert!((drafter.mbsu.unwrap() - 2.0 / 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_plain_answer_of_one_token_has_no_speed_and_still_its_text() {
+        let mut all = run();
+        all[0].decode_tokens_per_s = 0.0;
+        all[0].text_digest = "short".to_owned();
+        let cases = cases(&all, context());
+        let drafter = cases.iter().find(|case| case.mode == Mode::Drafter && case.task.is_none()).unwrap();
+        assert_eq!((drafter.identical_share, drafter.speedup.unwrap().pairs), (Some(17.0 / 18.0), 17));
+        assert!((drafter.speedup.unwrap().value.unwrap() - 2.0).abs() < 1e-9);
     }
 
     #[test]

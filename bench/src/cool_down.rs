@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Result;
 use crate::plan::CoolDown;
 use crate::probe::{Probe, Sample};
 use crate::report::Pause;
@@ -27,30 +28,42 @@ fn heat(sample: &Sample, start_c: Option<f64>, rule: CoolDown) -> Option<String>
     (now > start + rule.rise_c_max).then(|| format!("{now:.1} °C, {:.1} at the start", start))
 }
 
-/// Waits as long as the rule says; `None` if there was nothing to wait for.
-pub(crate) fn wait(probe: &mut Probe<'_>, start_c: Option<f64>, rule: CoolDown, since: Instant) -> Option<Pause> {
+/// Waits as long as the rule says, and tells `keep_going` before every [`LOOK`] why; `None` if there was nothing to wait
+/// for.
+///
+/// # Errors
+/// Those of `keep_going`, which end the wait.
+pub(crate) fn wait(
+    probe: &mut Probe<'_>,
+    start_c: Option<f64>,
+    rule: CoolDown,
+    since: Instant,
+    keep_going: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<Option<Pause>> {
     let begin = Instant::now();
     let at_s = (begin - since).as_secs_f64();
     let hot = heat(&probe.sample(at_s), start_c, rule);
     if hot.is_none() && rule.pause_s == 0.0 {
-        return None;
+        return Ok(None);
     }
     let (least, most) = (Duration::from_secs_f64(rule.pause_s), Duration::from_secs_f64(rule.pause_s_max));
+    let reason = hot.as_deref().unwrap_or("asked for between prompts");
     let mut still = hot.is_some();
     loop {
         let left = if still { least.max(most) } else { least }.saturating_sub(begin.elapsed());
         if left.is_zero() {
             break;
         }
+        keep_going(reason)?;
         std::thread::sleep(LOOK.min(left));
         still = still && heat(&probe.sample((since.elapsed()).as_secs_f64()), start_c, rule).is_some();
     }
-    let reason = match (hot, still) {
-        (None, _) => "asked for between prompts".to_owned(),
-        (Some(reason), false) => format!("{reason}; cooled down"),
-        (Some(reason), true) => format!("{reason}; still hot when the longest pause was over"),
+    let outcome = match (&hot, still) {
+        (None, _) => "",
+        (Some(_), false) => "; cooled down",
+        (Some(_), true) => "; still hot when the longest pause was over",
     };
-    Some(Pause { at_s, s: begin.elapsed().as_secs_f64(), reason })
+    Ok(Some(Pause { at_s, s: begin.elapsed().as_secs_f64(), reason: format!("{reason}{outcome}"), hot: hot.is_some() }))
 }
 
 #[cfg(test)]
@@ -58,6 +71,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::Error;
     use crate::probe::HostProbe;
 
     /// Always hot; counts how often it is asked.
@@ -68,6 +82,11 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             r#"{"thermal_state": "serious"}"#.to_owned()
         }
+    }
+
+    /// Nobody ends the wait.
+    fn go_on(_: &str) -> Result<()> {
+        Ok(())
     }
 
     #[test]
@@ -92,10 +111,10 @@ mod tests {
         std::fs::write(zone.join("temp"), "80000").unwrap();
         let rule = CoolDown { pause_s_max: 0.02, ..CoolDown::default() };
         let mut probe = Probe::new(root.path(), None);
-        let pause = wait(&mut probe, Some(40.0), rule, Instant::now()).unwrap();
-        assert!(pause.reason.ends_with("still hot when the longest pause was over"), "{}", pause.reason);
+        let pause = wait(&mut probe, Some(40.0), rule, Instant::now(), &mut go_on).unwrap().unwrap();
+        assert!(pause.hot && pause.reason.ends_with("still hot when the longest pause was over"), "{}", pause.reason);
         std::fs::write(zone.join("temp"), "45000").unwrap();
-        assert_eq!(wait(&mut probe, Some(40.0), rule, Instant::now()), None);
+        assert_eq!(wait(&mut probe, Some(40.0), rule, Instant::now(), &mut go_on).unwrap(), None);
     }
 
     #[test]
@@ -103,8 +122,31 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let stove = Stove(AtomicUsize::new(0));
         let rule = CoolDown { pause_s_max: 0.2, ..CoolDown::default() };
-        let pause = wait(&mut Probe::new(root.path(), Some(&stove)), None, rule, Instant::now()).unwrap();
+        let mut probe = Probe::new(root.path(), Some(&stove));
+        let pause = wait(&mut probe, None, rule, Instant::now(), &mut go_on).unwrap().unwrap();
         assert!(pause.s >= 0.2);
         assert_eq!(stove.0.into_inner(), 2, "one look before the pause, and one after");
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_not_heat() {
+        let root = tempfile::tempdir().unwrap();
+        let rule = CoolDown { pause_s: 0.01, ..CoolDown::default() };
+        let pause = wait(&mut Probe::new(root.path(), None), None, rule, Instant::now(), &mut go_on).unwrap().unwrap();
+        assert!(!pause.hot && pause.s >= 0.01 && pause.reason == "asked for between prompts");
+    }
+
+    #[test]
+    fn a_wait_can_be_ended() {
+        let root = tempfile::tempdir().unwrap();
+        let stove = Stove(AtomicUsize::new(0));
+        let mut probe = Probe::new(root.path(), Some(&stove));
+        let mut told = Vec::new();
+        let ended = wait(&mut probe, None, CoolDown::default(), Instant::now(), &mut |reason| {
+            told.push(reason.to_owned());
+            Err(Error::Cancelled)
+        });
+        assert!(matches!(ended, Err(Error::Cancelled)));
+        assert_eq!(told, ["thermal state serious"], "asked before the first of the pause's seconds");
     }
 }

@@ -39,7 +39,10 @@ pub struct Generation {
     pub decode_tokens_per_s: f64,
     /// Passes of the target over anchor and draft; 0 where a peer does not tell.
     pub rounds: usize,
-    /// Tokens drafted.
+    /// Tokens drafted, those that the target was not asked about included; 0 where a peer does not tell.
+    #[serde(default)]
+    pub drafted: usize,
+    /// Of these, what the target was asked about.
     pub proposed: usize,
     /// Of these, accepted.
     pub accepted: usize,
@@ -70,7 +73,7 @@ pub struct Generation {
 pub struct Detail {
     /// Milliseconds since the round before and tokens of each round after the first.
     pub rounds: Vec<(f64, u32)>,
-    /// By draft position: (drafted, accepted).
+    /// By draft position: (proposed, accepted).
     pub positions: Vec<(usize, usize)>,
     /// How many rounds chose each draft length, from 0 on.
     pub draft_lens: Vec<usize>,
@@ -133,7 +136,8 @@ pub(crate) fn measure(
                     prefill_tokens_per_s: account.prefill_tokens_per_s,
                     decode_tokens_per_s: account.decode_tokens_per_s,
                     rounds: account.rounds,
-                    proposed: account.drafted,
+                    drafted: account.drafted,
+                    proposed: account.proposed,
                     accepted: account.accepted,
                     passthrough_rounds: account.passthrough_rounds,
                     stop_reason: stop_reason(account.stop_reason).to_owned(),

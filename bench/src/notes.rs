@@ -55,9 +55,10 @@ fn of_subject(subject: &Subject) -> Vec<String> {
     {
         notes.push(format!("the processor throttled: its counter or state rose from {first} to {last}"));
     }
-    if !subject.pauses.is_empty() {
-        let seconds: f64 = subject.pauses.iter().map(|pause| pause.s).sum();
-        notes.push(format!("waited {} times, {seconds:.0} s in all, for the device to cool", subject.pauses.len()));
+    let hot: Vec<f64> = subject.pauses.iter().filter(|pause| pause.hot).map(|pause| pause.s).collect();
+    if !hot.is_empty() {
+        let seconds: f64 = hot.iter().sum();
+        notes.push(format!("waited {} times, {seconds:.0} s in all, for the device to cool", hot.len()));
     }
     for case in subject.over_all(Decoding::Greedy) {
         if let Some(share) = case.identical_share.filter(|share| *share < 1.0) {
@@ -88,4 +89,22 @@ fn drift(subject: &Subject) -> Option<f64> {
         (values.len() >= 5).then(|| median(values))
     };
     Some(relative(2.0 / 3.0, 1.0)? / relative(0.0, 1.0 / 3.0)?)
+}
+
+#[cfg(all(test, feature = "report"))]
+mod tests {
+    use super::*;
+    use crate::case::tests::run;
+    use crate::fixture::report;
+    use crate::report::Pause;
+
+    #[test]
+    fn only_waiting_for_a_hot_device_is_worth_a_word() {
+        let mut report = report(run());
+        let pause = |s, hot| Pause { at_s: 0.0, s, reason: String::new(), hot };
+        report.subjects[0].pauses = vec![pause(5.0, false); 3];
+        assert_eq!(of(&report), [""; 0]);
+        report.subjects[0].pauses.extend([pause(2.0, true), pause(4.0, true)]);
+        assert_eq!(of(&report), ["waited 2 times, 6 s in all, for the device to cool"]);
+    }
 }

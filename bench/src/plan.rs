@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use drafthorse::{DRAFT_LEN_MAX, Lenience, Verification};
+use drafthorse::{DRAFT_LEN_MAX, Lenience, Provider, Verification};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::HostFacts;
@@ -22,6 +22,9 @@ pub struct Plan {
     pub inflated: Option<String>,
     /// The ONNX Runtime library; absent: where the runtime looks by itself.
     pub runtime_library: Option<PathBuf>,
+    /// Where the run may make a folder for what an app keeps between starts, which it removes; absent: where the system
+    /// keeps temporary files.
+    pub cache_folder: Option<PathBuf>,
     /// Execution providers to measure one after the other; empty: the one that the pack asks for.
     pub providers: Vec<ProviderPair>,
     /// Threads within an operator, of both models; absent: the pack's, then the runtime's.
@@ -67,6 +70,7 @@ impl Default for Plan {
             drafter: None,
             inflated: None,
             runtime_library: None,
+            cache_folder: None,
             providers: Vec::new(),
             threads: None,
             context_len: None,
@@ -189,8 +193,27 @@ impl Default for CoolDown {
     }
 }
 
+impl ProviderPair {
+    /// The target's provider and the drafter's.
+    pub(crate) fn parsed(&self) -> Result<(Provider, Provider)> {
+        let parse = |name: &str| {
+            name.parse()
+                .map_err(|error: drafthorse::Error| Error::Plan { field: "providers", reason: error.to_string() })
+        };
+        Ok((parse(&self.target)?, parse(self.drafter.as_deref().unwrap_or(&self.target))?))
+    }
+
+    /// As on the command line.
+    pub(crate) fn name(&self) -> String {
+        match &self.drafter {
+            Some(drafter) => format!("{}+{drafter}", self.target),
+            None => self.target.clone(),
+        }
+    }
+}
+
 impl Plan {
-    /// Checks the numbers and puts modes and decodings in order.
+    /// Checks numbers and names, and puts modes and decodings in order.
     ///
     /// # Errors
     /// `Plan` with the field and what is allowed.
@@ -218,6 +241,9 @@ impl Plan {
         }
         if self.pack.as_os_str().is_empty() {
             return Err(Error::Plan { field: "pack", reason: "no folder is named".into() });
+        }
+        for pair in &self.providers {
+            pair.parsed()?;
         }
         self.modes.sort_unstable();
         self.modes.dedup();
@@ -250,6 +276,9 @@ mod tests {
         assert!(refused(r#"{"pack": "p", "budget_s": -1}"#).contains("budget_s"));
         assert!(refused("{}").contains("no folder"));
         assert!(refused(r#"{"pack": "p", "modes": []}"#).contains("modes"));
+        let misspelt =
+            refused(r#"{"pack": "p", "providers": [{"target": "cpu"}, {"target": "cpu", "drafter": "qnnn"}]}"#);
+        assert!(misspelt.starts_with("plan, providers: ") && misspelt.contains("qnnn"), "{misspelt}");
         assert!(serde_json::from_str::<Plan>(r#"{"pack": "p", "speed": 1}"#).is_err());
     }
 }

@@ -155,7 +155,15 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// The counter that [`Self::sample`] reads, and nothing else.
+    /// Memory of this process that is resident, by the app where it tells.
+    pub(crate) fn resident_bytes(&self) -> Reading<u64> {
+        match self.ask_host().resident_bytes {
+            Some(bytes) => Reading::present(bytes, "the app"),
+            None => memory::resident_bytes(),
+        }
+    }
+
+    /// The counter that [`Self::sample`] reads, and none of the system's other files; an app is asked for all it tells.
     pub(crate) fn energy_now_j(&self) -> Option<f64> {
         self.ask_host().energy_j.or_else(|| self.own_energy_j())
     }
@@ -241,7 +249,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// RAPL: the sum over processor packages. The counters wrap after hours; a fall is read as absent by its users.
+    /// RAPL: the sum over processor packages. The counters wrap after hours: a fall tells nothing.
     fn energy_j(&self) -> Reading<f64> {
         let packages = numbered(&self.root, "sys/class/powercap", "intel-rapl:");
         if packages.is_empty() {

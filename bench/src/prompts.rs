@@ -85,7 +85,12 @@ fn parse(line: &str, file_name: &str) -> Result<PromptSpec, String> {
         return Ok(PromptSpec { task, text: Some(text), turns: Vec::new() });
     }
     let turns: Vec<String> = match (&value["turns"], field(&["question"])) {
-        (Value::Array(turns), _) => turns.iter().filter_map(|turn| turn.as_str().map(str::to_owned)).collect(),
+        (Value::Array(turns), _) => {
+            let text = |turn: &Value| {
+                turn.as_str().map(str::to_owned).ok_or_else(|| format!("`turns` holds {turn}, which is no text"))
+            };
+            turns.iter().map(text).collect::<Result<_, _>>()?
+        }
         (_, Some(question)) => vec![question],
         _ => Vec::new(),
     };
@@ -155,7 +160,12 @@ mod tests {
 
     #[test]
     fn a_line_that_cannot_be_used_is_named() {
-        for (text, part) in [("{}\n", "`turns`"), ("{\"turns\": []}", "`turns`"), ("{\"prompt\"", "EOF")] {
+        for (text, part) in [
+            ("{}\n", "`turns`"),
+            ("{\"turns\": []}", "`turns`"),
+            ("{\"prompt\"", "EOF"),
+            ("{\"turns\": [\"a\", 7]}", "holds 7"),
+        ] {
             let path = file(&format!("{{\"prompt\": \"a\"}}\n{text}"));
             let error = read(path.path()).unwrap_err().to_string();
             assert!(error.contains("line 2") && error.contains(part), "{error}");

@@ -65,8 +65,10 @@ impl<'a> Recorder<'a> {
         let before = self.look();
         let at_s = before.at_s;
         let (mut generation, text) = generation::measure(session, prompt, options, at_s, place)?;
-        let after = self.probe.energy_now_j();
-        generation.energy_j = after.zip(before.energy_j).map(|(after, before)| after - before);
+        // An app's sensors are asked for once more only where there is energy to tell.
+        let used = before.energy_j.and_then(|before| Some(self.probe.energy_now_j()? - before));
+        // A counter that wrapped meanwhile tells nothing.
+        generation.energy_j = used.filter(|joules| *joules >= 0.0);
         Ok(Taken { generation, text, before })
     }
 }

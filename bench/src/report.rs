@@ -110,7 +110,7 @@ pub struct Subject {
     pub generations: Vec<Generation>,
     /// The sensors over time.
     pub samples: Vec<Sample>,
-    /// When the run waited for the device to cool.
+    /// When the run waited, for the device to cool or because the plan asked for it.
     #[serde(default)]
     pub pauses: Vec<Pause>,
 }
@@ -138,12 +138,14 @@ pub struct NodeCount {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Load {
-    /// Milliseconds of the first opening on this provider, with the files as far from memory as the system lets us put
-    /// them; the source says how far.
+    /// Milliseconds of the first opening on this provider, as after an installation: every file is compared with its digest,
+    /// and a provider that compiles graphs compiles them. The files are as far from memory as the system lets us put them;
+    /// the source says how far.
     pub cold_ms: Reading<f64>,
     /// Bytes that the storage really delivered for it.
     pub cold_read_bytes: Reading<u64>,
-    /// Milliseconds of an opening right after; the median of several.
+    /// Milliseconds of an opening right after, as at an app's further starts: files that were found intact are not read for
+    /// their digests again, and compiled graphs are there. The median of several.
     pub warm_ms: f64,
 }
 
@@ -180,7 +182,7 @@ pub struct Costs {
     pub stable: bool,
 }
 
-/// A wait for the device to cool.
+/// A wait between prompts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Pause {
@@ -190,6 +192,9 @@ pub struct Pause {
     pub s: f64,
     /// Why, and whether it helped.
     pub reason: String,
+    /// True if the device was hot, false if the plan asked for the pause.
+    #[serde(default)]
+    pub hot: bool,
 }
 
 impl Report {

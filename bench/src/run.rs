@@ -25,13 +25,13 @@ use crate::{Error, Result, cool_down, notes, prediction, warm_up};
 pub struct Progress {
     /// What is under way.
     pub step: String,
-    /// Generations done, on this provider.
+    /// Generations done, on this provider; those that did not fit the context are done with.
     pub done: usize,
     /// Generations planned, on this provider; the time may be up before.
     pub planned: usize,
 }
 
-/// Told between steps; `Break` ends the run with `Cancelled`.
+/// Told before every generation and again and again while a hot device cools; `Break` ends the run with `Cancelled`.
 pub type OnProgress<'a> = &'a mut dyn FnMut(&Progress) -> ControlFlow<()>;
 
 /// Runs the plan and returns the report.
@@ -49,11 +49,20 @@ pub fn run(plan: Plan, host: Option<&dyn HostProbe>, on_progress: OnProgress<'_>
     let pack = load::describe(&plan)?;
     let providers: Vec<Option<&ProviderPair>> =
         if plan.providers.is_empty() { vec![None] } else { plan.providers.iter().map(Some).collect() };
-    let mut lab = Lab { plan: &plan, prompts: &prompts, recorder, start_c, on_progress, notes: Vec::new() };
+    let mut lab =
+        Lab { plan: &plan, prompts: &prompts, recorder, start_c, on_progress, done: 0, planned: 0, notes: Vec::new() };
     let share = plan.budget_s / providers.len() as f64;
     let mut subjects = Vec::new();
     for provider in providers {
-        subjects.push(lab.subject(provider, share, &pack)?);
+        match lab.subject(provider, share, &pack) {
+            Ok(subject) => subjects.push(subject),
+            // What was measured on others stands.
+            Err(error) if !subjects.is_empty() && !is_cancelled(&error) => {
+                let reason = load::without_folders(&error.to_string(), &plan);
+                lab.notes.push(format!("not measured: {}: {reason}", name(provider)));
+            }
+            Err(error) => return Err(error),
+        }
     }
     let (notes, duration_s) = (lab.notes, lab.recorder.at_s());
     let mut report = Report {
@@ -73,6 +82,14 @@ pub fn run(plan: Plan, host: Option<&dyn HostProbe>, on_progress: OnProgress<'_>
     Ok(report)
 }
 
+fn name(provider: Option<&ProviderPair>) -> String {
+    provider.map_or_else(|| "the pack's provider".to_owned(), ProviderPair::name)
+}
+
+fn is_cancelled(error: &Error) -> bool {
+    matches!(error, Error::Cancelled | Error::Runtime(drafthorse::Error::Cancelled))
+}
+
 /// Name and version of this program.
 pub(crate) const PROGRAM: &str = concat!("drafthorse-bench ", env!("CARGO_PKG_VERSION"));
 
@@ -86,7 +103,8 @@ pub(crate) fn id(report: &Report) -> String {
 pub(crate) fn without_folders(mut plan: Plan) -> Plan {
     let strip = |path: &mut PathBuf| *path = load::last_name(path).into();
     strip(&mut plan.pack);
-    [&mut plan.drafter, &mut plan.runtime_library, &mut plan.prompts_file].into_iter().flatten().for_each(strip);
+    let further = [&mut plan.drafter, &mut plan.runtime_library, &mut plan.cache_folder, &mut plan.prompts_file];
+    further.into_iter().flatten().for_each(strip);
     plan
 }
 
@@ -98,6 +116,9 @@ struct Lab<'a> {
     /// Temperature before anything was opened, if it is known.
     start_c: Option<f64>,
     on_progress: OnProgress<'a>,
+    /// Generations of the provider that is measured.
+    done: usize,
+    planned: usize,
     notes: Vec<String>,
 }
 
@@ -115,11 +136,11 @@ impl Lab<'_> {
     /// Everything on one provider, within `budget_s` seconds as far as whole prompts allow.
     fn subject(&mut self, provider: Option<&ProviderPair>, budget_s: f64, pack: &Pack) -> Result<Subject> {
         let begin = Instant::now();
-        let name = provider.map_or("the pack's provider", |pair| pair.target.as_str()).to_owned();
-        self.tell(&format!("opening on {name}, cold and warm"), 0, 0)?;
-        let Opened { engine, load, memory } = load::open(self.plan, provider)?;
+        (self.done, self.planned) = (0, 0);
+        self.tell(&format!("opening on {}, cold and warm", name(provider)))?;
+        let Opened { kept: _kept, engine, load, memory } = load::open(self.plan, provider, &self.recorder.probe)?;
         let costs = warm_up::costs(&engine, &mut |sweep| {
-            self.tell(&format!("warming up: sweep {} over the cost curve", sweep + 1), 0, 0)
+            self.tell(&format!("warming up: sweep {} over the cost curve", sweep + 1))
         })?;
         let modes = self.modes(&engine);
         let records = self.records(&engine, &modes, begin, budget_s)?;
@@ -140,7 +161,10 @@ impl Lab<'_> {
             placement.nodes.iter().map(count).collect()
         };
         let refused = |model: &str, placement: &drafthorse::PlacementReport| -> Vec<String> {
-            placement.refused.iter().map(|(provider, reason)| format!("{model} on {provider}: {reason}")).collect()
+            let reason = |(provider, reason): &(_, String)| {
+                format!("{model} on {provider}: {}", load::without_folders(reason, self.plan))
+            };
+            placement.refused.iter().map(reason).collect()
         };
         let drafter = report.drafter.as_ref();
         Ok(Subject {
@@ -182,11 +206,13 @@ impl Lab<'_> {
             .iter()
             .map(|&mode| Ok((mode, engine.session(&session_options(mode, engine))?)))
             .collect::<Result<BTreeMap<Mode, Session>>>()?;
-        let mut turns: Vec<(Decoding, Mode)> =
+        let turns: Vec<(Decoding, Mode)> =
             self.plan.decodings.iter().flat_map(|&decoding| modes.iter().map(move |&mode| (decoding, mode))).collect();
         let blocks = self.plan.repetitions * self.prompts.len();
         let mut records = Records::default();
         self.unmeasured(&sessions)?;
+        let answers: usize = self.prompts.iter().map(answers).sum();
+        self.planned = self.plan.repetitions * turns.len() * answers;
         for block in 0..blocks {
             if block > 0 && begin.elapsed().as_secs_f64() > budget_s {
                 self.notes.push(format!(
@@ -195,18 +221,10 @@ impl Lab<'_> {
                 break;
             }
             let (repetition, prompt) = (block / self.prompts.len(), block % self.prompts.len());
-            let since = self.recorder.since();
-            records.pauses.extend(cool_down::wait(&mut self.recorder.probe, self.start_c, self.plan.cool_down, since));
-            self.tell(
-                &format!("repetition {} of {}, {}", repetition + 1, self.plan.repetitions, self.prompts[prompt].task),
-                block * turns.len(),
-                blocks * turns.len(),
-            )?;
-            for &(decoding, mode) in &turns {
+            records.pauses.extend(self.cool_down()?);
+            for (decoding, mode) in in_order(&turns, prompt, repetition) {
                 self.converse(&sessions[&mode], prompt, repetition, decoding, mode, &mut records)?;
             }
-            // A, B, C, then C, B, A: what grows slower or faster over time favours neither end.
-            turns.reverse();
         }
         records.samples.push(self.recorder.look());
         match records.context_full.take() {
@@ -215,10 +233,18 @@ impl Lab<'_> {
         }
     }
 
+    /// Waits while the device is hot, if it is.
+    fn cool_down(&mut self) -> Result<Option<Pause>> {
+        let Self { plan, recorder, start_c, on_progress, done, planned, .. } = self;
+        let since = recorder.since();
+        let mut keep_going = |reason: &str| tell(on_progress, &format!("waiting: {reason}"), *done, *planned);
+        cool_down::wait(&mut recorder.probe, *start_c, plan.cool_down, since, &mut keep_going)
+    }
+
     /// One short answer of every session, so that none of them meets the first prompt with untouched buffers.
     fn unmeasured(&mut self, sessions: &BTreeMap<Mode, Session>) -> Result<()> {
         for (&mode, session) in sessions {
-            self.tell(&format!("warming up: {}", mode.name()), 0, 0)?;
+            self.tell(&format!("warming up: {}", mode.name()))?;
             let options = GenerationOptions {
                 max_tokens: Some(self.plan.max_tokens.min(32)),
                 ..self.options(Decoding::Greedy, mode, 0)
@@ -245,8 +271,9 @@ impl Lab<'_> {
         let spec = &self.prompts[prompt];
         let options = self.options(decoding, mode, (prompt * self.plan.repetitions + repetition) as u64);
         let mut messages: Vec<Message> = Vec::new();
-        for turn in 0..spec.turns.len().max(1) {
+        for turn in 0..answers(spec) {
             let place = Place { prompt, turn, task: &spec.task, repetition, decoding, mode };
+            self.tell(&step(&place, self.plan.repetitions))?;
             let mut take = |prompt: Prompt<'_>| self.recorder.take(session, prompt, &options, &place);
             let taken = match &spec.text {
                 Some(text) => take(Prompt::Text(text)),
@@ -266,10 +293,12 @@ impl Lab<'_> {
                 Err(error @ Error::Runtime(drafthorse::Error::ContextFull { .. })) => {
                     records.context_full = Some(error);
                     self.note_left_out(&place);
+                    self.done += answers(spec) - turn;
                     break;
                 }
                 other => other?,
             };
+            self.done += 1;
             records.samples.push(taken.before);
             records.generations.push(taken.generation);
             messages.push(Message::new("assistant", taken.text));
@@ -308,12 +337,34 @@ impl Lab<'_> {
         }
     }
 
-    fn tell(&mut self, step: &str, done: usize, planned: usize) -> Result<()> {
-        match (self.on_progress)(&Progress { step: step.to_owned(), done, planned }) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
+    fn tell(&mut self, step: &str) -> Result<()> {
+        tell(self.on_progress, step, self.done, self.planned)
     }
+}
+
+fn tell(on_progress: OnProgress<'_>, step: &str, done: usize, planned: usize) -> Result<()> {
+    match on_progress(&Progress { step: step.to_owned(), done, planned }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Cancelled),
+    }
+}
+
+/// Where a run is, in words.
+fn step(place: &Place<'_>, repetitions: usize) -> String {
+    let Place { task, repetition, decoding, mode, .. } = place;
+    format!("repetition {} of {repetitions}, {task}, {} {}", repetition + 1, decoding.name(), mode.name())
+}
+
+/// Generations that a prompt asks for.
+fn answers(prompt: &PromptSpec) -> usize {
+    prompt.turns.len().max(1)
+}
+
+/// A, B, C, then C, B, A, from prompt to prompt and for each prompt from repetition to repetition: what grows slower or
+/// faster over time favours neither end, in all prompts together and in each of them.
+fn in_order<T: Copy>(turns: &[T], prompt: usize, repetition: usize) -> impl Iterator<Item = T> {
+    let forward = (prompt + repetition).is_multiple_of(2);
+    (0..turns.len()).map(move |place| turns[if forward { place } else { turns.len() - 1 - place }])
 }
 
 fn session_options(mode: Mode, engine: &Engine) -> SessionOptions {

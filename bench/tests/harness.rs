@@ -2,8 +2,9 @@
 #![cfg(feature = "report")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use drafthorse_bench::{Decoding, HostProbe, Mode, Report, html, run_json, schema, table};
+use drafthorse_bench::{Decoding, HostProbe, Mode, Reading, Report, html, run_json, schema, table};
 use serde_json::{Value, json};
 
 fn root() -> PathBuf {
@@ -32,6 +33,17 @@ fn plan() -> Value {
 
 struct App;
 
+/// An app that counts how often it is asked.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl HostProbe for Counting {
+    fn sample_json(&self) -> String {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        "{}".to_owned()
+    }
+}
+
 impl HostProbe for App {
     fn sample_json(&self) -> String {
         r#"{"thermal_state": "nominal", "battery_percent": 81, "absent": {"battery_ma": "not allowed"}}"#.to_owned()
@@ -58,6 +70,13 @@ fn a_plan_becomes_a_report_that_the_schema_takes() {
     let report = Report::from_json(value.to_string().as_bytes()).unwrap();
     assert_eq!(serde_json::to_value(&report).unwrap(), value, "a report survives reading and writing");
     check(&report);
+    let mut older = value.clone();
+    older["plan"].as_object_mut().unwrap().remove("cache_folder").unwrap();
+    for generation in older["subjects"][0]["generations"].as_array_mut().unwrap() {
+        generation.as_object_mut().unwrap().remove("drafted").unwrap();
+    }
+    let older = Report::from_json(older.to_string().as_bytes()).unwrap();
+    assert_eq!(older.subjects[0].cases, report.subjects[0].cases, "reports of an older program are read");
     let text = table(&report);
     for part in ["Drafthorse demo", "shelf 7", "greedy", "NOT the target's distribution", "peak", "costs"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -101,6 +120,12 @@ fn check(report: &Report) {
     assert_eq!(drafter.identical_share, Some(1.0), "greedy text is the target's own");
     assert!(drafter.tokens_per_target_call.unwrap() > 1.0 && drafter.acceptance_by_position.len() == 4);
     assert!(drafter.mbsu.unwrap() > 0.5 && drafter.lossless);
+    let told = |g: &&drafthorse_bench::Generation| (g.decoding, g.mode) == (Decoding::Greedy, Mode::Drafter);
+    let (proposed, accepted) = subject.generations.iter().filter(told).fold((0, 0), |(proposed, accepted), g| {
+        assert!(g.drafted >= g.proposed && g.proposed >= g.accepted);
+        (proposed + g.proposed, accepted + g.accepted)
+    });
+    assert_eq!(drafter.acceptance_rate, Some(accepted as f64 / proposed as f64));
     assert!(!case(Decoding::Lenient, Mode::Drafter).lossless && case(Decoding::Lenient, Mode::Plain).lossless);
     assert!(subject.predictions.iter().any(|prediction| prediction.decoding == Decoding::Greedy));
     // The second turn keeps what the first has read, so its prompt is longer.
@@ -110,7 +135,7 @@ fn check(report: &Report) {
 }
 
 #[test]
-fn the_order_is_reversed_from_prompt_to_prompt() {
+fn the_order_is_reversed_from_prompt_to_prompt_and_from_repetition_to_repetition() {
     let value = run(&plan());
     let report: Report = serde_json::from_value(value).unwrap();
     let modes = |prompt: usize, repetition: usize| -> Vec<(Decoding, Mode)> {
@@ -119,7 +144,7 @@ fn the_order_is_reversed_from_prompt_to_prompt() {
     };
     let (first, second) = (modes(0, 0), modes(1, 0));
     assert_eq!(first.iter().rev().copied().collect::<Vec<_>>(), second);
-    assert_eq!(modes(0, 1), first);
+    assert_eq!((modes(0, 1), modes(1, 1)), (second, first));
 }
 
 #[test]
@@ -144,6 +169,89 @@ fn a_run_can_be_ended_and_a_bad_plan_is_named() {
     assert!(bad.contains("speed"), "{bad}");
     let missing = run_json(r#"{"pack": "no/such/folder"}"#, None, &mut |_, _, _| true);
     assert!(missing.is_err());
+}
+
+#[test]
+fn the_app_is_asked_before_every_generation() {
+    let mut told = Vec::new();
+    run_json(&plan().to_string(), None, &mut |_, done, planned| {
+        told.push((done, planned));
+        true
+    })
+    .unwrap();
+    // Decodings, modes, turns of both prompts, repetitions.
+    let planned = 2 * 3 * 3 * 2;
+    told.retain(|progress| progress.1 > 0);
+    assert_eq!(told, (0..planned).map(|done| (done, planned)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_provider_that_cannot_be_had_does_not_lose_the_others() {
+    let mut plan = plan();
+    plan["providers"] = json!([{"target": "cpu"}, {"target": "cuda"}]);
+    plan["prompts"] = json!([{"task": "story", "text": "Once upon a time"}]);
+    let report: Report = serde_json::from_value(run(&plan)).unwrap();
+    assert_eq!(report.subjects.len(), 1);
+    assert!(report.notes.iter().any(|note| note.starts_with("not measured: cuda: ")), "{:?}", report.notes);
+    plan["providers"] = json!([{"target": "cuda"}]);
+    assert!(run_json(&plan.to_string(), None, &mut |_, _, _| true).is_err());
+    plan["providers"] = json!([{"target": "cpu"}, {"target": "cdua"}]);
+    let mut calls = 0;
+    let misspelt = run_json(&plan.to_string(), None, &mut |_, _, _| {
+        calls += 1;
+        true
+    });
+    assert!(misspelt.unwrap_err().to_string().contains("cdua") && calls == 0, "refused before anything is measured");
+}
+
+#[test]
+fn what_is_kept_between_openings_lies_in_the_cache_and_goes_with_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let mut plan = plan();
+    plan["cache_folder"] = json!(cache);
+    plan["prompts"] = json!([{"task": "story", "text": "Once upon a time"}]);
+    let mut seen = std::collections::BTreeSet::new();
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    };
+    let text = run_json(&plan.to_string(), None, &mut |_, _, _| {
+        seen.extend(names(&cache));
+        true
+    })
+    .unwrap();
+    assert!(seen.len() == 1 && seen.iter().all(|name| name.starts_with("drafthorse-bench-")), "{seen:?}");
+    assert_eq!(names(&cache), [""; 0]);
+    assert!(!text.contains(folder.path().to_str().unwrap()), "reports travel: nobody's folders are in them");
+}
+
+#[test]
+fn memory_is_told_by_the_app_and_a_counter_that_wrapped_tells_no_energy() {
+    struct Wrapping(AtomicUsize);
+    impl HostProbe for Wrapping {
+        fn sample_json(&self) -> String {
+            // Three readings up, then down again: some generations see the fall.
+            let reading = self.0.fetch_add(1, Ordering::Relaxed) % 3;
+            json!({"energy_j": reading, "resident_bytes": 4096}).to_string()
+        }
+    }
+    let text = run_json(&plan().to_string(), Some(&Wrapping(AtomicUsize::new(0))), &mut |_, _, _| true).unwrap();
+    let report = Report::from_json(text.as_bytes()).unwrap();
+    let joules: Vec<Option<f64>> = report.subjects[0].generations.iter().map(|g| g.energy_j).collect();
+    assert!(joules.contains(&None) && joules.iter().flatten().all(|joules| *joules >= 0.0), "{joules:?}");
+    assert!(joules.contains(&Some(1.0)), "{joules:?}");
+    let memory = report.subjects[0].memory.as_ref().unwrap();
+    let told = Reading::present(4096, "the app");
+    assert_eq!((&memory.before_bytes, &memory.open_bytes), (&told, &told));
+}
+
+#[test]
+fn an_app_that_tells_no_energy_is_asked_once_for_a_generation() {
+    let app = Counting::default();
+    run_json(&plan().to_string(), Some(&app), &mut |_, _, _| true).unwrap();
+    // What there is, how hot it is at the begin, memory twice, before every prompt, before every generation, at the end.
+    assert_eq!(app.0.into_inner(), 1 + 1 + 2 + 2 * 2 + 2 * 3 * 3 * 2 + 1);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::guard::guard;
 use crate::number::count;
-use crate::{DrafthorseError, Result, settings};
+use crate::settings::{self, Settings};
+use crate::{DrafthorseError, Result};
 
 /// What the system tells an app about heat and energy; what it does not tell is left out, with the reason.
 #[derive(Clone, Debug, Default, PartialEq, uniffi::Record)]
@@ -59,7 +60,7 @@ pub trait BenchmarkDevice: Send + Sync {
 #[uniffi::export]
 pub fn run_benchmark(plan_json: String, device: Arc<dyn BenchmarkDevice>) -> Result<Option<String>> {
     guard(|| {
-        let plan = with_runtime_library(&plan_json)?;
+        let plan = with_settings(&plan_json, settings::current())?;
         let mut on_progress =
             |step: &str, done: usize, planned: usize| device.progress(step.to_owned(), count(done), count(planned));
         match run_json(&plan, Some(&Probe(&*device)), &mut on_progress) {
@@ -70,12 +71,18 @@ pub fn run_benchmark(plan_json: String, device: Arc<dyn BenchmarkDevice>) -> Res
     })
 }
 
-/// The plan with the process's runtime library where it names none.
-fn with_runtime_library(plan_json: &str) -> Result<String> {
+/// The plan with the runtime library and the cache folder of `settings` where it names none.
+fn with_settings(plan_json: &str, settings: Settings) -> Result<String> {
     let mut plan: Value =
         serde_json::from_str(plan_json).map_err(|error| DrafthorseError::invalid("plan", error.to_string()))?;
-    if let (Some(plan), Some(library)) = (plan.as_object_mut(), settings::current().runtime_library) {
-        plan.entry("runtime_library").or_insert_with(|| library.to_string_lossy().into());
+    let Settings { runtime_library, cache_folder } = settings;
+    if let Some(plan) = plan.as_object_mut() {
+        for (field, path) in [("runtime_library", runtime_library), ("cache_folder", cache_folder)] {
+            let slot = plan.entry(field).or_insert(Value::Null);
+            if let (Value::Null, Some(path)) = (&*slot, path) {
+                *slot = path.to_string_lossy().into();
+            }
+        }
     }
     Ok(plan.to_string())
 }
@@ -112,5 +119,29 @@ impl From<Error> for DrafthorseError {
             Error::Io { .. } => Self::Io(message),
             _ => Self::Internal(message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_plan_leaves_open_is_taken_from_the_process() {
+        let settings = || Settings { runtime_library: Some("own.so".into()), cache_folder: Some("cache".into()) };
+        let plan =
+            |text: &str, settings| -> Value { serde_json::from_str(&with_settings(text, settings).unwrap()).unwrap() };
+        for open in ["{}", r#"{"runtime_library": null, "cache_folder": null}"#] {
+            let plan = plan(open, settings());
+            assert_eq!(
+                (&plan["runtime_library"], &plan["cache_folder"]),
+                (&"own.so".into(), &"cache".into()),
+                "{open}"
+            );
+        }
+        let named = plan(r#"{"runtime_library": "other.so"}"#, settings());
+        assert_eq!((&named["runtime_library"], &named["cache_folder"]), (&"other.so".into(), &"cache".into()));
+        let neither = plan("{}", Settings::default());
+        assert!(neither["runtime_library"].is_null() && neither["cache_folder"].is_null());
     }
 }

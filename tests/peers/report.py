@@ -35,8 +35,8 @@ PROMPTS = [
 def record(place, mode, start, **figures):
     """A generation as `bench assemble` takes it; what an engine does not tell is 0."""
     base = {"turn": 0, "decoding": "greedy", "mode": mode, "prompt_tokens": 0, "tokens": 0, "ttft_ms": 0.0,
-            "prefill_tokens_per_s": 0.0, "decode_tokens_per_s": 0.0, "rounds": 0, "proposed": 0, "accepted": 0,
-            "stop_reason": "UNKNOWN", "lossless": True, "text_digest": "unknown", "at_s": start}
+            "prefill_tokens_per_s": 0.0, "decode_tokens_per_s": 0.0, "rounds": 0, "drafted": 0, "proposed": 0,
+            "accepted": 0, "stop_reason": "UNKNOWN", "lossless": True, "text_digest": "unknown", "at_s": start}
     return {**base, **place, **figures}
 
 

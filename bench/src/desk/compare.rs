@@ -27,7 +27,7 @@ pub struct ComparedCase {
     pub ttft: Option<Ratio>,
     /// Time between tokens at the 99th percentile, in milliseconds: first, second.
     pub inter_token_ms_p99: (f64, f64),
-    /// Share of drafted tokens that were accepted: first, second.
+    /// Share of proposed tokens that were accepted: first, second.
     pub acceptance_rate: (Option<f64>, Option<f64>),
     /// Tokens per pass of the target: first, second.
     pub tokens_per_target_call: (Option<f64>, Option<f64>),

@@ -134,6 +134,7 @@ pub(crate) fn generation_rows(report: &Report) -> impl Iterator<Item = Row> {
                 ("prefill_tokens_per_s", number(generation.prefill_tokens_per_s)),
                 ("decode_tokens_per_s", number(generation.decode_tokens_per_s)),
                 ("rounds", count(generation.rounds)),
+                ("drafted", count(generation.drafted)),
                 ("proposed", count(generation.proposed)),
                 ("accepted", count(generation.accepted)),
                 ("energy_j", number(generation.energy_j)),

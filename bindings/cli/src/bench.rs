@@ -97,17 +97,16 @@ fn measure(arguments: &Measure, json: bool) -> Result<ExitCode> {
 }
 
 /// Prints the report, and writes it where it was asked for; `by_default` also where nothing was asked for. The document comes
-/// first: whatever fails after it, the run is not lost.
+/// first, and what is printed comes even if the document cannot be written: whatever fails, the run is not lost.
 fn show(report: &Report, outputs: &Outputs, json: bool, by_default: bool) -> Result<ExitCode> {
     let outputs = if by_default && !json && outputs.is_empty() { default_outputs(report) } else { outputs.clone() };
-    if let Some(path) = &outputs.output {
-        report.write(path)?;
-    }
+    let kept = outputs.output.as_deref().map_or(Ok(()), |path| report.write(path));
     if json {
         writeln!(std::io::stdout().lock(), "{}", report.to_json())?;
     } else {
         write!(anstream::stdout().lock(), "{}", table(report))?;
     }
+    kept?;
     let written = |path: &Path| -> Result<()> {
         if !json {
             writeln!(anstream::stderr().lock(), "{FAINT}written: {}{FAINT:#}", path.display())?;

@@ -57,6 +57,18 @@ fn a_run_without_a_plot_is_not_lost() {
 }
 
 #[test]
+fn a_run_whose_document_cannot_be_written_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("missing/report.json");
+    let pack = demo_pack();
+    let flags = ["--modes", "plain", "--decoding", "greedy", "--prompts-max", "1", "--repetitions", "1", "-n", "4"];
+    let output =
+        drafthorse(&[&["bench", text(&pack), "--threads", "1", "-o", text(&nowhere)], &flags[..]].concat(), "", &[]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("missing"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Drafthorse demo"));
+}
+
+#[test]
 fn bad_reports_are_named_and_the_good_ones_merged() {
     let folder = tempfile::tempdir().unwrap();
     let report = report();

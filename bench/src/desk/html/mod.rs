@@ -193,7 +193,11 @@ fn resources(page: &mut String, report: &Report, subject: &Subject) {
     if let Some(load) = &subject.load {
         row(page, "load, cold", &reading(&load.cold_ms, |value| ms(*value)));
         row(page, "read for it", &reading(&load.cold_read_bytes, |bytes| mib(*bytes)));
-        row(page, "load, warm", &format!("{} (median)", ms(load.warm_ms)));
+        row(
+            page,
+            "load, warm",
+            &format!("{} (median of further openings, with digests and compiled graphs known)", ms(load.warm_ms)),
+        );
     }
     if let Some(memory) = &subject.memory {
         row(page, "peak memory", &reading(&memory.peak_bytes, |bytes| mib(*bytes)));
@@ -253,10 +257,10 @@ fn notes(page: &mut String, report: &Report) {
     };
     let _ = write!(
         page,
-        "<li>{who} ran in turns, prompt by prompt, in an order that was reversed each time, after a warm-up.{but} \
-         Speeds are geometric means over prompts of the median over repetitions; intervals hold 95 % of {RESAMPLES} bootstrap \
-         resamples of prompts and repetitions. Outliers are marked and count. A speed-up whose interval holds 1, or that \
-         rests on fewer than {PAIRS_MIN} pairs, is not told as a number.</li></ul>"
+        "<li>{who} ran in turns, prompt by prompt, in an order that was reversed from prompt to prompt and from \
+         repetition to repetition, after a warm-up.{but} Speeds are geometric means over prompts of the median over \
+         repetitions; intervals hold 95 % of {RESAMPLES} bootstrap resamples of prompts and repetitions. Outliers are marked \
+         and count. A speed-up whose interval holds 1, or that rests on fewer than {PAIRS_MIN} pairs, is not told as a number.</li></ul>"
     );
 }
 

@@ -68,7 +68,7 @@ pub(super) fn latency(subject: &Subject, decoding: Decoding) -> Option<String> {
     Some(chart.svg("milliseconds since the token before, a round's time shared by its tokens", "% of tokens", "", None))
 }
 
-/// Share of drafted tokens that were accepted, by place in the draft.
+/// Share of proposed tokens that were accepted, by place in the draft.
 pub(super) fn acceptance(subject: &Subject, decoding: Decoding) -> Option<String> {
     let cases: Vec<&Case> = subject.over_all(decoding).filter(|case| !case.acceptance_by_position.is_empty()).collect();
     let longest = cases.iter().map(|case| case.acceptance_by_position.len()).max()?;
@@ -88,7 +88,7 @@ pub(super) fn acceptance(subject: &Subject, decoding: Decoding) -> Option<String
         }
     }
     let ticks: Vec<(f64, String)> = (1..=longest).map(|place| (place as f64, place.to_string())).collect();
-    Some(chart.svg("place in the draft", "% of the tokens drafted there", "", Some(&ticks)))
+    Some(chart.svg("place in the draft", "% of the tokens proposed there", "", Some(&ticks)))
 }
 
 /// What a target pass costs by its rows, and which widths the adaptive mode chose.
