@@ -1,3 +1,4 @@
+import com.android.build.api.dsl.ApplicationExtension
 import org.jetbrains.kotlin.gradle.dsl.KotlinJvmProjectExtension
 
 plugins {
@@ -26,6 +27,36 @@ subprojects {
                 artifactId = artifact
                 from(components["java"])
             }
+        }
+    }
+
+    // Apps over the demo pack: benchmark, sample.
+    plugins.withId("com.android.application") {
+        configure<ApplicationExtension> {
+            compileSdk = 36
+
+            defaultConfig {
+                minSdk = 26
+                targetSdk = 36
+                versionCode = 1
+                versionName = project.version.toString()
+            }
+
+            compileOptions {
+                sourceCompatibility = JavaVersion.VERSION_17
+                targetCompatibility = JavaVersion.VERSION_17
+            }
+
+            // As an app ships: optimised and not debuggable; signed with a key that every machine has.
+            buildTypes.named("release") {
+                isMinifyEnabled = true
+                proguardFiles(getDefaultProguardFile("proguard-android-optimize.txt"))
+                signingConfig = signingConfigs.getByName("debug")
+            }
+
+            // The demo pack, as assets/demo.
+            sourceSets.named("main") { assets.srcDir(rootDir.resolve("../tests/packs")) }
+            androidResources { noCompress += listOf("onnx", "data") }
         }
     }
 }

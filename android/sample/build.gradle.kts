@@ -6,20 +6,7 @@ plugins {
 
 android {
     namespace = "dev.drafthorse.sample"
-    compileSdk = 36
-
-    defaultConfig {
-        applicationId = "dev.drafthorse.sample"
-        minSdk = 26
-        targetSdk = 36
-        versionCode = 1
-        versionName = "0.1.0"
-    }
-
-    compileOptions {
-        sourceCompatibility = JavaVersion.VERSION_17
-        targetCompatibility = JavaVersion.VERSION_17
-    }
+    defaultConfig.applicationId = "dev.drafthorse.sample"
 
     buildFeatures.compose = true
 
@@ -31,18 +18,7 @@ android {
         isUniversalApk = false
     }
 
-    buildTypes {
-        release {
-            isMinifyEnabled = true
-            isShrinkResources = true
-            proguardFiles(getDefaultProguardFile("proguard-android-optimize.txt"))
-            signingConfig = signingConfigs.getByName("debug")
-        }
-    }
-
-    // The demo pack, as assets/demo.
-    sourceSets.named("main") { assets.srcDir(rootDir.resolve("../tests/packs")) }
-    androidResources { noCompress += listOf("onnx", "data") }
+    buildTypes.named("release") { isShrinkResources = true }
 }
 
 dependencies {
