@@ -11,6 +11,8 @@ kotlin {
 dependencies {
     // Not `api`: an app never sees the generated classes.
     implementation(project(":ffi"))
+    // As in :ffi: Android takes it as an AAR (:device).
+    compileOnly(libs.jna)
     api(libs.coroutines.core)
     testImplementation(libs.jna)
     testImplementation(libs.serialization.json)

@@ -1,5 +1,5 @@
 //! What uniffi cannot do on Android: the logger behind the `log` facade, and the folders that only the app's `Context`
-//! knows. Also built on Linux, so that it is tested on a Java machine without a phone.
+//! knows. Also built for hosts, so that it is tested on a Java machine without a phone.
 #![allow(unsafe_code, unreachable_pub, reason = "Java finds these functions by their exported names")]
 
 use std::ffi::c_void;

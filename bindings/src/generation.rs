@@ -1,9 +1,12 @@
 //! A running generation: pulled event by event, cancelled and released from any thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use drafthorse::{CancelHandle, Chunk, Event};
 
+use crate::direct::Registration;
 use crate::guard::{guard, guard_quiet};
 use crate::{DrafthorseError, GenerationEvent, Result};
 
@@ -13,20 +16,70 @@ pub struct Generation {
     /// None where the events are made up.
     cancel: Option<CancelHandle>,
     run: Mutex<Run>,
+    pub(crate) registration: OnceLock<Registration>,
 }
 
 enum Run {
     Running(Box<dyn Iterator<Item = drafthorse::Result<Event>> + Send>),
+    /// An error that `next` has still to tell; it was the end.
+    #[cfg(not(target_os = "ios"))]
+    Failed(DrafthorseError),
     /// The last event was delivered, or an error was.
     Ended,
     /// Released before its end.
     Released,
 }
 
+impl Run {
+    fn next(&mut self) -> Result<Option<GenerationEvent>> {
+        // Taken out while it runs, so that one that panics or fails is gone.
+        let mut generation = match std::mem::replace(self, Self::Ended) {
+            Self::Running(generation) => generation,
+            #[cfg(not(target_os = "ios"))]
+            Self::Failed(error) => return Err(error),
+            Self::Ended => return Ok(None),
+            Self::Released => {
+                *self = Self::Released;
+                return Err(DrafthorseError::closed("generation"));
+            }
+        };
+        let event = loop {
+            let Some(event) = generation.next().transpose()? else { return Ok(None) };
+            if let Some(event) = GenerationEvent::of(event) {
+                break event;
+            }
+        };
+        if !matches!(event, GenerationEvent::Finished { .. }) {
+            *self = Self::Running(generation);
+        }
+        Ok(Some(event))
+    }
+}
+
 impl Generation {
     pub(crate) fn new(generation: drafthorse::Generation) -> Self {
         let cancel = Some(generation.cancel_handle());
-        Self { cancel, run: Mutex::new(Run::Running(Box::new(generation))) }
+        Self::over(cancel, Box::new(generation))
+    }
+
+    fn over(cancel: Option<CancelHandle>, events: Box<dyn Iterator<Item = drafthorse::Result<Event>> + Send>) -> Self {
+        Self { cancel, run: Mutex::new(Run::Running(events)), registration: OnceLock::new() }
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`Self::next`] for a caller that cannot take an error: it is left for `next` to tell.
+    #[cfg(not(target_os = "ios"))]
+    pub(crate) fn next_or_leave(&self) -> Option<GenerationEvent> {
+        let mut run = self.run();
+        guard(|| run.next()).unwrap_or_else(|error| {
+            if !matches!(*run, Run::Released) {
+                *run = Run::Failed(error);
+            }
+            None
+        })
     }
 
     fn ask_to_stop(&self) {
@@ -44,28 +97,7 @@ impl Generation {
     /// `InvalidLogits`, `Constraint` or `Internal` of the runtime; `Closed` if the generation was released before its
     /// end.
     pub fn next(&self) -> Result<Option<GenerationEvent>> {
-        guard(|| {
-            let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-            // Taken out while it runs, so that one that panics or fails is gone.
-            let mut generation = match std::mem::replace(&mut *run, Run::Ended) {
-                Run::Running(generation) => generation,
-                Run::Ended => return Ok(None),
-                Run::Released => {
-                    *run = Run::Released;
-                    return Err(DrafthorseError::closed("generation"));
-                }
-            };
-            let event = loop {
-                let Some(event) = generation.next().transpose()? else { return Ok(None) };
-                if let Some(event) = GenerationEvent::of(event) {
-                    break event;
-                }
-            };
-            if !matches!(event, GenerationEvent::Finished { .. }) {
-                *run = Run::Running(generation);
-            }
-            Ok(Some(event))
-        })
+        guard(|| self.run().next())
     }
 
     /// Asks the generation to stop and returns at once. The events end with `Finished` and stop reason `Cancelled`,
@@ -78,7 +110,7 @@ impl Generation {
     pub fn release(&self) {
         guard_quiet("release", || {
             self.ask_to_stop();
-            let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut run = self.run();
             if matches!(*run, Run::Running(_)) {
                 *run = Run::Released;
             }
@@ -86,13 +118,21 @@ impl Generation {
     }
 }
 
+/// Longest sleep before a made-up round.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// A generation of `rounds` made-up events of `tokens_per_round` tokens each, four characters a token, without a model:
-/// pulling them takes what the border costs. Ends without an account.
+/// pulling them takes what the border costs. Before each round the library sleeps `pauses` times for `pause_us`, as
+/// long as a model would compute. Ends without an account.
 #[uniffi::export]
-pub fn measure_border(rounds: u64, tokens_per_round: u32) -> Arc<Generation> {
+pub fn measure_border(rounds: u64, tokens_per_round: u32, pauses: u32, pause_us: u64) -> Arc<Generation> {
     let tokens_per_round = tokens_per_round.min(64) as usize;
+    let pause = Duration::from_micros(pause_us).min(PAUSE_MAX);
     let token = |place: usize| drafthorse::Token { id: place as u32, drafted: place > 0, text_end: 4 * (place + 1) };
     let chunk = Chunk { text: "tokn".repeat(tokens_per_round), tokens: (0..tokens_per_round).map(token).collect() };
-    let events = (0..rounds).map(move |_| Ok(Event::Tokens(chunk.clone())));
-    Arc::new(Generation { cancel: None, run: Mutex::new(Run::Running(Box::new(events))) })
+    let events = (0..rounds).map(move |_| {
+        (0..pauses).for_each(|_| thread::sleep(pause));
+        Ok(Event::Tokens(chunk.clone()))
+    });
+    Arc::new(Generation::over(None, Box::new(events)))
 }

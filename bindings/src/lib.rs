@@ -5,9 +5,10 @@
 //! stops the loop. Handles may be released twice, from any thread, while a call runs.
 
 mod account;
-#[cfg(any(target_os = "android", target_os = "linux"))]
+#[cfg(not(target_os = "ios"))]
 mod android;
 mod benchmark;
+mod direct;
 mod engine;
 mod engine_options;
 mod error;

@@ -50,7 +50,7 @@ pub fn set_cache_folder(path: String) {
 }
 
 /// Both at once, as an Android app's context gives them.
-#[cfg(any(target_os = "android", target_os = "linux"))]
+#[cfg(not(target_os = "ios"))]
 pub(crate) fn prepare(cache_folder: PathBuf, runtime_library: PathBuf) {
     *lock() = Settings { runtime_library: Some(runtime_library), cache_folder: Some(cache_folder) };
 }

@@ -139,7 +139,7 @@ fn releasing_the_engine_ends_what_runs() {
 
 #[test]
 fn made_up_rounds_are_pulled_like_real_ones() {
-    let generation = drafthorse_bindings::measure_border(3, 2);
+    let generation = drafthorse_bindings::measure_border(3, 2, 1, 1);
     for _ in 0..3 {
         let event = generation.next().unwrap();
         assert!(
@@ -147,7 +147,7 @@ fn made_up_rounds_are_pulled_like_real_ones() {
         );
     }
     assert_eq!(generation.next().unwrap(), None);
-    let generation = drafthorse_bindings::measure_border(u64::MAX, u32::MAX);
+    let generation = drafthorse_bindings::measure_border(u64::MAX, u32::MAX, 0, 0);
     generation.next().unwrap();
     generation.release();
     assert!(matches!(generation.next(), Err(DrafthorseError::Closed(_))));

@@ -6,13 +6,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{cargo, elf, rust_source};
+use crate::{bindings, cargo, elf, rust_source};
 
-const PACKAGE: &str = "drafthorse-bindings";
 const LIBRARY: &str = "libdrafthorse_bindings.so";
 
 /// Oldest Android that apps may ask for (minSdk of the Gradle project).
@@ -23,6 +21,14 @@ const PAGE_BYTES: u64 = 16 * 1024;
 
 /// Symbols that the library may leave to Android: name, and the API level it came with.
 const ANDROID_SYMBOLS: &str = include_str!("android/symbols.txt");
+
+/// Functions that Java and the generated Kotlin find by name.
+const ENTRIES: [&str; 4] = [
+    "JNI_OnLoad",
+    "Java_dev_drafthorse_android_Native_prepare",
+    "Java_dev_drafthorse_Direct_next",
+    "ffi_drafthorse_bindings_uniffi_contract_version",
+];
 
 /// A processor of Android devices.
 pub(crate) struct Abi {
@@ -51,7 +57,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 /// Builds the library of `abi` with the NDK and puts it where the Gradle project looks.
 fn ship(abi: &Abi) -> Result<PathBuf> {
     let linker = ndk_linker(abi)?;
-    let mut build = build(abi);
+    let mut build = bindings::mobile_for(abi.target, "cdylib");
     build.env(target_variable(abi, "LINKER"), linker).env(target_variable(abi, "RUSTFLAGS"), page_flags());
     cargo::run(build)?;
     let built = cargo::target_folder()?.join(abi.target).join("mobile").join(LIBRARY);
@@ -72,7 +78,7 @@ pub(crate) fn link_check(abi: &Abi, prefix: Option<&Path>) -> Result<PathBuf> {
     let linker = target.join("linker.sh");
     rust_source::write_linker(&linker, include_str!("android/linker.sh"))?;
 
-    let mut build = build(abi);
+    let mut build = bindings::mobile_for(abi.target, "cdylib");
     source.apply(&mut build);
     let flags = format!("-Clinker={} {}", linker.display(), page_flags());
     build.env(target_variable(abi, "RUSTFLAGS"), flags).env("CARGO_TARGET_DIR", &target);
@@ -82,12 +88,6 @@ pub(crate) fn link_check(abi: &Abi, prefix: Option<&Path>) -> Result<PathBuf> {
     check(&library)?;
     println!("This was a link check, not a library to ship: it links no unwinder and names no system library.");
     Ok(library)
-}
-
-fn build(abi: &Abi) -> Command {
-    let mut command = cargo::command(&["rustc", "--package", PACKAGE, "--lib", "--profile", "mobile"]);
-    command.args(["--crate-type", "cdylib", "--target", abi.target]);
-    command
 }
 
 fn page_flags() -> String {
@@ -135,9 +135,7 @@ fn check(library: &Path) -> Result<()> {
         found.alignment_min
     );
     println!("segments aligned to {} bytes: fit for 16 KB pages", found.alignment_min);
-    for entry in
-        ["JNI_OnLoad", "Java_dev_drafthorse_android_Native_prepare", "ffi_drafthorse_bindings_uniffi_contract_version"]
-    {
+    for entry in ENTRIES {
         ensure!(found.defined.contains(entry), "{entry} is not exported, so Java or Kotlin would not find it");
     }
     let (unknown, later) = left_open(found.undefined.iter().map(String::as_str));

@@ -1,9 +1,10 @@
 //! `cargo xtask bindings kotlin|swift [FOLDER]`: builds the library and writes the sources that call it.
 //!
-//! They are build outputs, never in git.
+//! They are build outputs, never in git. Every other command that builds the library asks here too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -23,8 +24,8 @@ const LIBRARY: &str = "drafthorse_bindings";
 pub(crate) enum Build {
     /// By themselves, for debugging.
     Debug,
-    /// By themselves, optimised.
-    Release,
+    /// The library alone, as it ships.
+    Mobile,
     /// With the whole workspace, as `cargo test --workspace` just did: with other features of its dependencies, every
     /// one of them would be compiled a second time.
     Workspace,
@@ -39,13 +40,13 @@ pub(crate) struct Written {
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    let release = arguments.contains(&"--release");
-    let build = if release { Build::Release } else { Build::Debug };
-    let rest: Vec<&str> = arguments.iter().copied().filter(|argument| *argument != "--release").collect();
+    let mobile = arguments.contains(&"--mobile");
+    let build = if mobile { Build::Mobile } else { Build::Debug };
+    let rest: Vec<&str> = arguments.iter().copied().filter(|argument| *argument != "--mobile").collect();
     let written = match rest.as_slice() {
         [language @ ("kotlin" | "swift")] => write(language, None, build)?,
         [language @ ("kotlin" | "swift"), folder] => write(language, Some(Path::new(folder)), build)?,
-        _ => bail!("cargo xtask bindings kotlin|swift [FOLDER] [--release]"),
+        _ => bail!("cargo xtask bindings kotlin|swift [FOLDER] [--mobile]"),
     };
     println!("library: {}\nsources: {}", written.libraries.display(), written.sources.display());
     Ok(())
@@ -61,9 +62,9 @@ pub(crate) fn write(language: &str, folder: Option<&Path>, build: Build) -> Resu
         // `--tests`, since features of development dependencies count too once they are built.
         Build::Workspace => cargo::command(&["build", "--workspace", "--lib", "--bins", "--tests"]),
         Build::Debug => cargo::command(&["build", "--package", PACKAGE, "--package", COMMAND]),
-        Build::Release => cargo::command(&["build", "--package", PACKAGE, "--package", COMMAND, "--release"]),
+        Build::Mobile => mobile_host(),
     })?;
-    let profile = if build == Build::Release { "release" } else { "debug" };
+    let profile = if build == Build::Mobile { "mobile" } else { "debug" };
     let libraries = cargo::target_folder()?.join(profile);
     let sources = folder.map_or_else(|| libraries.join("bindings").join(language), Path::to_owned);
     fs::create_dir_all(&sources).with_context(|| format!("cannot make {}", sources.display()))?;
@@ -73,4 +74,22 @@ pub(crate) fn write(language: &str, folder: Option<&Path>, build: Build) -> Resu
     generate.arg(language).arg(libraries.join(format!("lib{LIBRARY}.a"))).arg(&sources);
     cargo::run(generate)?;
     Ok(Written { libraries, sources })
+}
+
+/// Builds the library as it ships for this machine, shared and static: what is measured. Not yet run.
+pub(crate) fn mobile_host() -> Command {
+    mobile("cdylib,staticlib")
+}
+
+/// Builds the library as it ships for another machine. Not yet run.
+pub(crate) fn mobile_for(target: &str, crate_type: &str) -> Command {
+    let mut command = mobile(crate_type);
+    command.args(["--target", target]);
+    command
+}
+
+fn mobile(crate_types: &str) -> Command {
+    let mut command = cargo::command(&["rustc", "--package", PACKAGE, "--lib", "--profile", "mobile"]);
+    command.args(["--crate-type", crate_types]);
+    command
 }

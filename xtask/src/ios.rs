@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::bindings::{self, Build};
 use crate::{cargo, rust_source};
 
-const PACKAGE: &str = "drafthorse-bindings";
 const LIBRARY: &str = "libdrafthorse_bindings.a";
 
 /// In place of Apple's linker, for the check: makes the file that is asked for, empty. A dependency also wants to be a
@@ -49,7 +48,7 @@ fn make(runtime: &Path) -> Result<()> {
     ensure!(runtime.join("Info.plist").is_file(), "{} is no XCFramework", runtime.display());
     let target = cargo::target_folder()?;
     for slice in [DEVICE].into_iter().chain(SIMULATORS) {
-        cargo::run(build(slice))?;
+        cargo::run(bindings::mobile_for(slice, "staticlib"))?;
     }
     let built = |slice: &str| target.join(slice).join("mobile").join(LIBRARY);
     let work = target.join("ios");
@@ -97,16 +96,10 @@ fn replace(folder: &Path, place: &Path) -> Result<()> {
     cargo::run(copy)
 }
 
-fn build(target: &str) -> Command {
-    let mut command = cargo::command(&["rustc", "--package", PACKAGE, "--lib", "--profile", "mobile"]);
-    command.args(["--crate-type", "staticlib", "--target", target]);
-    command
-}
-
 /// Builds the device's static library without a Mac.
 pub(crate) fn check(prefix: Option<&Path>) -> Result<PathBuf> {
     let target = cargo::target_folder()?.join("link-check");
-    let mut build = build(DEVICE);
+    let mut build = bindings::mobile_for(DEVICE, "staticlib");
     rust_source::find(prefix)?.apply(&mut build);
     let linker = target.join("no-linker.sh");
     rust_source::write_linker(&linker, NO_LINKER)?;

@@ -32,12 +32,10 @@ cargo xtask COMMAND
   test --webgpu     drafter and target on WebGPU and CPU, on a software Vulkan driver where there is no GPU
   check             all that has to be green before a commit: fmt, clippy, tidy, test, docs
   tidy              the house rules that a compiler does not check
-  bindings kotlin|swift [FOLDER] [--release]
-                    build the library for this machine and write the sources that call it
+  bindings kotlin|swift [FOLDER] [--mobile]
+                    build the library for this machine, or as it ships, and write the sources that call it
   kotlin [GOALS]    build and test the Kotlin library on this machine's JVM; GOALS are Maven's
-  kotlin bench      what a streamed token costs at the border to Kotlin
   swift             build and test the Swift package; makes a Swift toolchain where there is none
-  swift bench       what a streamed token costs at the border to Swift
   android           the library for Android, by the NDK, where the Gradle project looks
   android --link-check [RUST_PREFIX]
                     without the NDK: builds, links and checks symbols and page alignment; nothing to ship
@@ -45,8 +43,8 @@ cargo xtask COMMAND
                     the XCFramework for the Swift package, on a Mac
   ios --check [RUST_PREFIX]
                     without a Mac: the device's static library
-  border [--release]
-                    what a streamed token costs at the border to Java; after cargo xtask kotlin
+  border [kotlin|swift]
+                    what a streamed token costs at the border, by each path, in the library as it ships
   size [android|ios [RUST_PREFIX]]
                     the stripped library's size, recorded in docs/sizes.md
   setup             place the pinned ONNX Runtime library for this machine; does nothing if it is there
@@ -64,15 +62,12 @@ fn main() -> ExitCode {
         ["check"] => check::run(),
         ["tidy"] => tidy::run(),
         ["bindings", rest @ ..] => bindings::run(rest),
-        ["kotlin", "bench"] => kotlin::bench(),
         ["kotlin", goals @ ..] => kotlin::test(goals),
         ["android", rest @ ..] => android::run(rest),
         ["ios", rest @ ..] => ios::run(rest),
-        ["border"] => border::run(false),
-        ["border", "--release"] => border::run(true),
+        ["border", rest @ ..] => border::run(rest),
         ["size", rest @ ..] => size::run(rest),
         ["swift"] => swift::test(),
-        ["swift", "bench"] => swift::bench(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{android, cargo, ios};
+use crate::{android, bindings, cargo, ios};
 
 const TABLE: &str = "docs/sizes.md";
-const PACKAGE: &str = "drafthorse-bindings";
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
@@ -34,16 +33,7 @@ fn prefix<'a>(rest: &[&'a str]) -> Result<Option<&'a Path>> {
 }
 
 fn record_host() -> Result<()> {
-    cargo::run(cargo::command(&[
-        "rustc",
-        "--package",
-        PACKAGE,
-        "--lib",
-        "--profile",
-        "mobile",
-        "--crate-type",
-        "cdylib",
-    ]))?;
+    cargo::run(bindings::mobile_host())?;
     let name = format!("{}drafthorse_bindings{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let library: PathBuf = cargo::target_folder()?.join("mobile").join(name);
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);

@@ -44,8 +44,8 @@ pub(crate) fn test_if_present() -> Result<()> {
 }
 
 /// Measures what a streamed token costs at the border, optimised on both sides.
-pub(crate) fn bench() -> Result<()> {
-    Site::prepare(Toolchain::provide()?, Build::Release)?.run(&["run", "--configuration", "release", "border-cost"])
+pub(crate) fn measure_border() -> Result<()> {
+    Site::prepare(Toolchain::provide()?, Build::Mobile)?.run(&["run", "--configuration", "release", "border-cost"])
 }
 
 /// A toolchain and what it needs to see.

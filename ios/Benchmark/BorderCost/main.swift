@@ -1,78 +1,90 @@
-// What a streamed token costs at the border between Rust and Swift, in nanoseconds.
+// What a streamed token costs at the border between Rust and Swift: `cargo xtask border`. It promises nothing.
 //
 // The events are made up in Rust, without a model, so that pulling them takes the time of the border and of nothing
-// else: through the generated Swift on one thread, and through the stream that an app iterates over.
+// else: through the generated Swift on one thread, and through the stream that an app iterates over. What is counted is
+// processor time on every thread. Paced, the library sleeps 5 ms before each event, and what the same sleeps take before
+// a single event is taken off; what is left holds the waking of threads.
 
 import Drafthorse
 import DrafthorseFFI
 import Foundation
 
-let rounds = 20_000
+let warmUps = 3
 let repetitions = 9
 /// A step of the target, of which the border is to cost less than one per cent.
-let stepNs = 5e6
+let stepMicroseconds = 5_000
 
-/// Nanoseconds per event: by the clock, and of processor time on every thread, which busy neighbours hardly change.
-struct Sample {
-    var wall: Double
-    var processor: Double
+/// How fast events come, and how many are pulled at a time.
+struct Pace {
+    var name: String
+    var rounds: Int
+    var pauses: Int
+
+    static let all = [
+        Pace(name: "as fast as it goes", rounds: 5_000, pauses: 0),
+        Pace(name: "an event every 5 ms", rounds: 200, pauses: 1),
+    ]
 }
 
-/// What has passed since it was made.
-struct Stopwatch {
-    private let start = ContinuousClock.now
-    private let processorStart = clock()
-
-    func perEvent() -> Sample {
-        let processor = Double(clock() - processorStart) / Double(CLOCKS_PER_SEC) * 1e9
-        let (seconds, attoseconds) = (ContinuousClock.now - start).components
-        let wall = Double(seconds) * 1e9 + Double(attoseconds) * 1e-9
-        return Sample(wall: wall / Double(rounds), processor: processor / Double(rounds))
-    }
-}
-
-/// Pulls every event on this thread.
-func throughFFI(tokensPerRound: Int) throws -> Sample {
-    let generation = measureBorder(rounds: UInt64(rounds), tokensPerRound: UInt32(tokensPerRound))
-    let watch = Stopwatch()
+/// Pulls every event on this thread; returns how many tokens there were.
+func throughFFI(_ pace: Pace, tokensPerRound: Int) async throws -> Int {
+    let generation = measureBorder(
+        rounds: UInt64(pace.rounds), tokensPerRound: UInt32(tokensPerRound), pauses: UInt32(pace.pauses),
+        pauseUs: UInt64(stepMicroseconds))
     var tokens = 0
     while let event = try generation.next() {
         if case .tokens(_, let more) = event { tokens += more.count }
     }
-    precondition(tokens == rounds * tokensPerRound)
-    return watch.perEvent()
+    return tokens
 }
 
-/// Iterates as an app does.
-func throughStream(tokensPerRound: Int) async throws -> Sample {
-    let watch = Stopwatch()
+/// Iterates as an app does; returns how many tokens there were.
+func throughStream(_ pace: Pace, tokensPerRound: Int) async throws -> Int {
+    let stream = borderStream(
+        rounds: pace.rounds, tokensPerRound: tokensPerRound, pauses: pace.pauses, pauseMicroseconds: stepMicroseconds)
     var tokens = 0
-    for try await event in borderStream(rounds: rounds, tokensPerRound: tokensPerRound) {
+    for try await event in stream {
         if case .tokens(let chunk) = event { tokens += chunk.tokens.count }
     }
-    precondition(tokens == rounds * tokensPerRound)
-    return watch.perEvent()
+    return tokens
 }
 
-func median(_ samples: [Sample], _ value: KeyPath<Sample, Double>) -> Double {
-    samples.map { $0[keyPath: value] }.sorted()[samples.count / 2]
+/// A way for events to the app.
+typealias Way = (Pace, Int) async throws -> Int
+
+/// Microseconds of processor time that pulling took, of all threads.
+func processorMicroseconds(_ pace: Pace, _ tokensPerRound: Int, by way: Way) async throws -> Double {
+    let start = clock()
+    let tokens = try await way(pace, tokensPerRound)
+    precondition(tokens == pace.rounds * tokensPerRound)
+    return Double(clock() - start) / Double(CLOCKS_PER_SEC) * 1e6
 }
 
-func row(_ name: String, _ tokensPerRound: Int, _ samples: [Sample]) {
-    let (wall, processor) = (median(samples, \.wall), median(samples, \.processor))
-    let figures = [processor / Double(tokensPerRound), processor, wall].map { String(Int($0)) }
-    let share = (processor / stepNs * 1e4).rounded() / 100
-    print(([name, "\(tokensPerRound)"] + figures + ["\(share) %"]).joined(separator: "\t"))
+func row(_ way: String, _ pace: Pace, _ tokens: Int, _ samples: [Double]) -> String {
+    let sorted = samples.sorted()
+    let text = { (value: Double) in String(format: "%.1f", value) }
+    let median = sorted[sorted.count / 2]
+    let range = "\(text(median)) µs (\(text(sorted[0])) to \(text(sorted[sorted.count - 1])))"
+    let share = String(format: "%.2f", median / Double(stepMicroseconds) * 100)
+    return "| \(way) | \(pace.name) | \(tokens) | \(text(median / Double(tokens))) µs | \(range) | \(share) % |"
 }
 
-print("path\ttokens per event\tCPU ns per token\tCPU ns per event\twall ns per event\tCPU share of a 5 ms step")
+let ways: [(name: String, way: Way)] = [
+    ("generated call", throughFFI), ("AsyncThrowingStream, as an app has it", throughStream),
+]
+print("| path | pace | tokens per event | processor time per token | per event | of a 5 ms step |")
 for tokensPerRound in [1, 4] {
-    var (ffi, stream) = ([Sample](), [Sample]())
-    // In turn, so that both meet the same neighbours.
-    for _ in 0..<repetitions {
-        ffi.append(try throughFFI(tokensPerRound: tokensPerRound))
-        stream.append(try await throughStream(tokensPerRound: tokensPerRound))
+    for pace in Pace.all {
+        var samples = ways.map { _ in [Double]() }
+        // In turn, so that all meet the same neighbours.
+        for repetition in 0..<(warmUps + repetitions) {
+            let single = Pace(name: "", rounds: 1, pauses: pace.rounds * pace.pauses)
+            let idle = pace.pauses == 0 ? 0 : try await processorMicroseconds(single, tokensPerRound, by: throughFFI)
+            for (index, entry) in ways.enumerated() {
+                let busy = try await processorMicroseconds(pace, tokensPerRound, by: entry.way)
+                if repetition >= warmUps { samples[index].append((busy - idle) / Double(pace.rounds)) }
+            }
+        }
+        for (entry, taken) in zip(ways, samples) { print(row(entry.name, pace, tokensPerRound, taken)) }
     }
-    row("generated Swift, one thread", tokensPerRound, ffi)
-    row("AsyncThrowingStream", tokensPerRound, stream)
 }

@@ -38,4 +38,4 @@ typealias NativeBenchmarkDevice = DrafthorseFFI.BenchmarkDevice
 typealias NativeDeviceReading = DrafthorseFFI.DeviceReading
 
 let runNativeBenchmark = DrafthorseFFI.runBenchmark(planJson:device:)
-let measureNativeBorder = DrafthorseFFI.measureBorder(rounds:tokensPerRound:)
+let measureNativeBorder = DrafthorseFFI.measureBorder(rounds:tokensPerRound:pauses:pauseUs:)

@@ -79,8 +79,9 @@ internal class NativeSession(
                 generation.cancel()
             }
         }
+        val pull = translated { Events(generation) }
         while (true) {
-            val event = translated { generation.next() }?.toPublic() ?: break
+            val event = translated { pull.next() } ?: break
             if (closed || activity.state.value == EngineState.CLOSED) throw DrafthorseException.Closed("the session was closed while it generated")
             events.send(event)
         }
