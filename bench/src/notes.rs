@@ -3,6 +3,7 @@
 use crate::plan::{Decoding, Mode};
 use crate::report::{Report, Subject};
 use crate::statistics::median;
+use crate::table::provider;
 
 /// Drift of plain decoding over a run that is worth a word.
 const DRIFT: f64 = 0.10;
@@ -20,7 +21,7 @@ pub(crate) fn of(report: &Report) -> Vec<String> {
     }
     for subject in &report.subjects {
         let name = if report.subjects.len() > 1 {
-            format!("{}, {}: ", subject.engine, subject.provider)
+            format!("{} on {}: ", subject.engine, provider(subject))
         } else {
             String::new()
         };

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::plan::{Decoding, Mode};
 use crate::report::Report;
 use crate::statistics::median;
-use crate::table::{aligned, number};
+use crate::table::{aligned, number, provider};
 use crate::{Error, Result};
 
 /// Folders within folders are read this deep.
@@ -70,7 +70,7 @@ pub struct GroupKey {
     pub os: String,
     /// Whose loop.
     pub engine: String,
-    /// The target's provider.
+    /// The target's provider, and the drafter's where it is another.
     pub provider: String,
     /// How tokens were chosen.
     pub decoding: Decoding,
@@ -201,7 +201,7 @@ impl Groups {
                     soc: known(&report.machine.soc),
                     os: os.clone(),
                     engine: subject.engine.clone(),
-                    provider: subject.provider.clone(),
+                    provider: provider(subject),
                     decoding: case.decoding,
                     mode: case.mode,
                 };
@@ -421,6 +421,20 @@ mod tests {
         let group = collected.groups.iter().find(|g| g.key.soc == "A1" && g.key.mode == Mode::Drafter).unwrap();
         assert_eq!((group.devices, group.reports, group.faster, group.slower), (3, 9, 3, 0));
         assert!(collected_table(&collected).contains("A1"));
+    }
+
+    #[test]
+    fn the_drafters_provider_makes_a_group_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        for (id, drafter) in [("0", None), ("1", Some("cpu")), ("2", Some("qnn"))] {
+            write(folder.path(), &format!("{id}.json"), |report| {
+                report.id = id.into();
+                report.subjects[0].drafter_provider = drafter.map(str::to_owned);
+            });
+        }
+        let collected = collect(folder.path(), &mut |_| Ok(())).unwrap();
+        let own = collected.groups.iter().filter(|group| group.key.provider == "cpu, drafter on qnn");
+        assert_eq!((own.count(), collected.groups.len()), (2, 4), "two modes of each");
     }
 
     #[test]

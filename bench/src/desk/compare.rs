@@ -10,7 +10,7 @@ use crate::generation::Generation;
 use crate::plan::{Decoding, Mode};
 use crate::report::{Report, Subject};
 use crate::statistics::{Ratio, unpaired_ratio};
-use crate::table::{aligned, number, speedup};
+use crate::table::{aligned, number, provider, speedup};
 
 /// What two subjects did on the same decoding, mode and task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,13 +48,13 @@ pub struct Comparison {
     pub cases: Vec<ComparedCase>,
 }
 
-/// Compares the subjects of `second` with those of `first`: those of the same engine and provider, else in order.
+/// Compares the subjects of `second` with those of `first`: those of the same engine and providers, else in order.
 pub fn compare(first: &Report, second: &Report) -> Vec<Comparison> {
     let same_prompts = first.plan.prompts_file == second.plan.prompts_file
         && first.plan.prompts == second.plan.prompts
         && first.plan.prompts_max == second.plan.prompts_max;
     let like = |subject: &Subject, other: &Subject| {
-        engine_name(&subject.engine) == engine_name(&other.engine) && subject.provider == other.provider
+        engine_name(&subject.engine) == engine_name(&other.engine) && provider(subject) == provider(other)
     };
     let partner = |(place, subject): (usize, &Subject)| {
         second
@@ -79,7 +79,7 @@ pub fn compare(first: &Report, second: &Report) -> Vec<Comparison> {
 /// one after the other, as two runs.
 pub fn compare_within(report: &Report) -> Vec<Comparison> {
     let Some((first, others)) = report.subjects.split_first() else { return Vec::new() };
-    let name = |subject: &Subject| format!("{} on {}", subject.engine, subject.provider);
+    let name = |subject: &Subject| format!("{} on {}", subject.engine, provider(subject));
     others
         .iter()
         .map(|other| {
@@ -182,7 +182,7 @@ fn engine_name(engine: &str) -> &str {
 }
 
 fn name(report: &Report, subject: &Subject) -> String {
-    format!("{} with {} on {}, {}", report.machine.name(), subject.engine, subject.provider, report.started_at)
+    format!("{} with {} on {}, {}", report.machine.name(), subject.engine, provider(subject), report.started_at)
 }
 
 fn differences(first: (&Report, &Subject), second: (&Report, &Subject)) -> Vec<String> {
@@ -194,7 +194,7 @@ fn differences(first: (&Report, &Subject), second: (&Report, &Subject)) -> Vec<S
             ("system", known(&report.machine.os_version)),
             ("engine", subject.engine.clone()),
             ("runtime", subject.runtime.clone()),
-            ("provider", subject.provider.clone()),
+            ("provider", provider(subject)),
             ("threads", format!("{:?}", subject.threads)),
             ("target", known(&report.pack.target_digest)),
             ("drafter", known(&report.pack.drafter_digest)),
@@ -291,6 +291,24 @@ mod tests {
         let found = compare_within(&report);
         assert!(found[0].paired && (found[0].cases[0].speed.unwrap().value.unwrap() - 0.5).abs() < 1e-9);
         assert!(comparison_table(&found).contains("in turns"));
+    }
+
+    #[test]
+    fn the_drafters_provider_tells_subjects_apart() {
+        let report = || {
+            let mut report = faster(1.0);
+            let mut mixed = faster(2.0).subjects.remove(0);
+            report.subjects[0].provider = "qnn".into();
+            (mixed.provider, mixed.drafter_provider) = ("qnn".into(), Some("cpu".into()));
+            report.subjects.push(mixed);
+            report
+        };
+        let mut other = report();
+        other.subjects.reverse();
+        let found = compare(&report(), &other);
+        assert!(found.iter().all(|found| found.cases[0].speed.unwrap().value.is_none()), "each with its like");
+        assert!(found[1].first.contains("qnn, drafter on cpu") && found[1].differences.is_empty());
+        assert_eq!(compare_within(&report())[0].second, "drafthorse 0 on qnn, drafter on cpu");
     }
 
     #[test]

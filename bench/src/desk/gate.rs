@@ -8,7 +8,7 @@ use crate::case::Case;
 use crate::plan::{Decoding, Mode};
 use crate::report::{Report, Subject};
 use crate::statistics::{Figure, PAIRS_MIN, Ratio};
-use crate::table::{figure, number, speedup};
+use crate::table::{figure, number, provider, speedup};
 use crate::{Error, Result};
 
 /// What a report has to keep.
@@ -140,14 +140,14 @@ impl Limit {
         let mut found = Vec::new();
         for subject in subjects {
             if let Some(value) = of_subject(self.metric, subject) {
-                found.push(self.judge(value, &format!("{} on {}", subject.engine, subject.provider)));
+                found.push(self.judge(value, &format!("{} on {}", subject.engine, provider(subject))));
                 continue;
             }
             for case in subject.cases.iter().filter(|case| self.lets_pass(case)) {
                 let place = format!(
                     "{} on {}, {}, {}, {}",
                     subject.engine,
-                    subject.provider,
+                    provider(subject),
                     case.decoding.name(),
                     case.mode.name(),
                     case.task.as_deref().unwrap_or("all tasks")
