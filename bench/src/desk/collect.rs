@@ -39,12 +39,14 @@ pub struct SetAside {
     pub reason: String,
 }
 
-/// Devices with the same processor and system, measured alike.
+/// Devices with the same processor and system, measured alike with the same models.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Group {
     /// What they have in common.
     #[serde(flatten)]
     pub key: GroupKey,
+    /// Name of the pack, as the first of the reports has it.
+    pub pack: String,
     /// Different devices: by label, else each report counts as one.
     pub devices: usize,
     /// Reports.
@@ -68,6 +70,10 @@ pub struct GroupKey {
     pub soc: String,
     /// System with its version.
     pub os: String,
+    /// SHA-256 over the target's files.
+    pub target_digest: Option<String>,
+    /// SHA-256 over the drafter's files.
+    pub drafter_digest: Option<String>,
     /// Whose loop.
     pub engine: String,
     /// The target's provider, and the drafter's where it is another.
@@ -92,6 +98,7 @@ pub struct Spread {
 /// Figures of one report that become part of a group.
 #[derive(Clone, Debug)]
 struct Entry {
+    pack: String,
     device: String,
     speed: f64,
     ttft_ms: f64,
@@ -200,6 +207,8 @@ impl Groups {
                 let key = GroupKey {
                     soc: known(&report.machine.soc),
                     os: os.clone(),
+                    target_digest: report.pack.target_digest.value().cloned(),
+                    drafter_digest: report.pack.drafter_digest.value().cloned(),
                     engine: subject.engine.clone(),
                     provider: provider(subject),
                     decoding: case.decoding,
@@ -208,7 +217,8 @@ impl Groups {
                 let told =
                     case.speedup.and_then(|ratio| ratio.value).map_or(0, |value| if value > 1.0 { 1 } else { -1 });
                 let (ttft_ms, p99_ms) = (case.ttft_ms.p50, case.inter_token_ms.p99);
-                let entry = Entry { device: device.clone(), speed: speed.value, ttft_ms, p99_ms, told };
+                let (pack, device) = (report.pack.name.clone(), device.clone());
+                let entry = Entry { pack, device, speed: speed.value, ttft_ms, p99_ms, told };
                 self.0.entry(key).or_default().push(entry);
             }
         }
@@ -229,6 +239,7 @@ impl Groups {
                 devices.values().filter(agrees).count()
             };
             Group {
+                pack: entries[0].pack.clone(),
                 devices: devices.len(),
                 reports: entries.len(),
                 decode_tokens_per_s: spread(|entry| entry.speed),
@@ -289,13 +300,17 @@ pub fn collected_table(collected: &Collected) -> String {
     };
     for group in &collected.groups {
         let key = &group.key;
-        let own = (&key.soc, &key.os, &key.engine, &key.provider);
+        let own = (&key.soc, &key.os, &key.target_digest, &key.drafter_digest, &key.engine, &key.provider);
         if place != Some(own) {
             flush(&mut out, &mut rows);
             let _ = writeln!(
                 out,
-                "\n{}, {}: {} on {}, percentiles over devices",
-                key.soc, key.os, key.engine, key.provider
+                "\n{}, {}: {}, {} on {}, percentiles over devices",
+                key.soc,
+                key.os,
+                models(group),
+                key.engine,
+                key.provider
             );
             place = Some(own);
         }
@@ -311,6 +326,16 @@ pub fn collected_table(collected: &Collected) -> String {
     }
     flush(&mut out, &mut rows);
     out
+}
+
+/// The pack's name with the begins of its digests: a name may be that of several.
+fn models(group: &Group) -> String {
+    let begin = |what: &str, digest: &Option<String>| {
+        digest.as_ref().map(|digest| format!("{what} {}", digest.chars().take(8).collect::<String>()))
+    };
+    let digests = [begin("target", &group.key.target_digest), begin("drafter", &group.key.drafter_digest)];
+    let digests: Vec<String> = digests.into_iter().flatten().collect();
+    if digests.is_empty() { group.pack.clone() } else { format!("{} ({})", group.pack, digests.join(", ")) }
 }
 
 #[cfg(test)]
@@ -435,6 +460,25 @@ mod tests {
         let collected = collect(folder.path(), &mut |_| Ok(())).unwrap();
         let own = collected.groups.iter().filter(|group| group.key.provider == "cpu, drafter on qnn");
         assert_eq!((own.count(), collected.groups.len()), (2, 4), "two modes of each");
+    }
+
+    #[test]
+    fn models_are_not_mixed() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..4 {
+            write(folder.path(), &format!("{number}.json"), |report| {
+                report.id = number.to_string();
+                let digest = |what: &str, of: usize| crate::Reading::present(format!("{of:08x}{what}"), "test");
+                report.pack.target_digest = digest("t", number / 2);
+                report.pack.drafter_digest = digest("d", number);
+                report.pack.name = format!("pack {number}");
+            });
+        }
+        let collected = collect(folder.path(), &mut |_| Ok(())).unwrap();
+        assert_eq!(collected.groups.len(), 4 * 2, "four drafters, two modes");
+        assert!(collected.groups.iter().all(|group| group.reports == 1));
+        let table = collected_table(&collected);
+        assert!(table.contains("pack 3 (target 00000001, drafter 00000003), drafthorse 0 on cpu"), "{table}");
     }
 
     #[test]
