@@ -123,17 +123,7 @@ fn compared(
     };
     let both = first.cases.iter().filter_map(|case| Some((case, partner(case)?)));
     both.map(|(case, other)| {
-        let taken = |subject: &'_ Subject, figure: fn(&Generation) -> f64| -> Vec<(usize, f64)> {
-            let places = subject.generations.iter().enumerate().filter(|(_, g)| belongs(g, case));
-            places.map(|(place, generation)| (place, figure(generation))).collect()
-        };
-        let of = |figure: fn(&Generation) -> f64| {
-            let own =
-                taken(first, figure).into_iter().map(|(place, value)| (&first.generations[place], value)).collect();
-            let others =
-                taken(second, figure).into_iter().map(|(place, value)| (&second.generations[place], value)).collect();
-            ratio(own, others)
-        };
+        let of = |figure: fn(&Generation) -> f64| ratio(taken(first, case, figure), taken(second, case, figure));
         ComparedCase {
             decoding: case.decoding,
             mode: case.mode,
@@ -146,6 +136,12 @@ fn compared(
         }
     })
     .collect()
+}
+
+/// The generations of `case`, with the figure of each that is compared.
+fn taken<'a>(subject: &'a Subject, case: &Case, figure: fn(&Generation) -> f64) -> Taken<'a> {
+    let own = subject.generations.iter().filter(|generation| belongs(generation, case));
+    own.map(|generation| (generation, figure(generation))).collect()
 }
 
 fn belongs(generation: &Generation, case: &Case) -> bool {
