@@ -6,7 +6,7 @@ use crate::case::Case;
 use crate::plan::{Decoding, Mode};
 use crate::reading::Reading;
 use crate::report::{Report, Subject};
-use crate::statistics::{Figure, Ratio};
+use crate::statistics::{Figure, PAIRS_MIN, Ratio};
 
 /// The report as plain text, of lines that a terminal of 120 columns holds.
 pub fn table(report: &Report) -> String {
@@ -237,21 +237,34 @@ pub(crate) fn aligned(out: &mut String, rows: &[Vec<String>]) {
     }
 }
 
-/// A ratio, or that there is none to tell.
+/// A ratio with its interval, or that there is none to tell.
 pub(crate) fn speedup(ratio: Option<&Ratio>) -> String {
-    match ratio {
-        None => "–".to_owned(),
-        Some(Ratio { value: Some(value), low, high, .. }) => format!("{value:.2}× [{low:.2}–{high:.2}]"),
-        Some(Ratio { low, high, pairs, .. }) if *pairs >= crate::statistics::PAIRS_MIN => {
-            format!("not told from 1 [{low:.2}–{high:.2}]")
-        }
-        Some(Ratio { pairs, .. }) => format!("too few pairs ({pairs})"),
+    ratio.map_or_else(|| "–".to_owned(), |ratio| told(ratio) + &reach(ratio))
+}
+
+/// What is told of a ratio, without its interval.
+pub(crate) fn told(ratio: &Ratio) -> String {
+    match ratio.value {
+        Some(value) => format!("{value:.2}×"),
+        None if ratio.pairs >= PAIRS_MIN => "not told from 1".to_owned(),
+        None => format!("too few pairs ({})", ratio.pairs),
     }
+}
+
+/// The interval of a ratio, after a space; nothing of too few pairs, which have none to believe.
+pub(crate) fn reach(ratio: &Ratio) -> String {
+    let is_believed = ratio.value.is_some() || ratio.pairs >= PAIRS_MIN;
+    if is_believed { format!(" {}", interval(ratio.low, ratio.high, |end| format!("{end:.2}"))) } else { String::new() }
 }
 
 /// A figure with its interval.
 pub(crate) fn figure(figure: &Figure) -> String {
-    format!("{} [{}–{}]", number(figure.value), number(figure.low), number(figure.high))
+    format!("{} {}", number(figure.value), interval(figure.low, figure.high, number))
+}
+
+/// An interval in brackets.
+pub(crate) fn interval(low: f64, high: f64, show: impl Fn(f64) -> String) -> String {
+    format!("[{}–{}]", show(low), show(high))
 }
 
 /// Three digits that count.

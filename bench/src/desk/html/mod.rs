@@ -11,7 +11,7 @@ use crate::plan::{Decoding, Mode};
 use crate::reading::Reading;
 use crate::report::{Report, Subject};
 use crate::statistics::{PAIRS_MIN, RESAMPLES};
-use crate::table::{self, mib, ms, number, provider, speedup, threads};
+use crate::table::{self, interval, mib, ms, number, provider, reach, speedup, threads, told};
 
 use plot::{STYLE, escaped};
 
@@ -114,12 +114,10 @@ fn cards(page: &mut String, subject: &Subject) {
     };
     let of = format!("{}, {}", case.mode.name(), case.decoding.name());
     if let Some(ratio) = &case.speedup {
-        let text = speedup(Some(ratio));
-        let (told, interval) = text.split_at(text.find(" [").unwrap_or(text.len()));
-        card(told.to_owned(), &format!("speed against plain{interval}, {of}"));
+        card(told(ratio), &format!("speed against plain{}, {of}", reach(ratio)));
     }
     if let Some(speed) = &case.decode_tokens_per_s {
-        card(number(speed.value), &format!("tokens/s [{}–{}], {of}", number(speed.low), number(speed.high)));
+        card(number(speed.value), &format!("tokens/s {}, {of}", interval(speed.low, speed.high, number)));
     }
     card(ms(case.ttft_ms.p50), "to the first token, half of the answers");
     card(ms(case.inter_token_ms.p99), "between tokens, 99 in a hundred");
