@@ -24,14 +24,14 @@ pub struct Collected {
     pub files: usize,
     /// Reports that were merged.
     pub merged: usize,
-    /// Files that were not, with the reason. They stay where they are.
+    /// Files that were not, with the reason, by name. They stay where they are.
     pub set_aside: Vec<SetAside>,
     /// Percentiles over devices.
     pub groups: Vec<Group>,
 }
 
 /// A file that was not merged, or a folder that was not looked into.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SetAside {
     /// The file or folder.
     pub path: PathBuf,
@@ -131,6 +131,7 @@ pub fn collect(folder: &Path, on_report: &mut dyn FnMut(&Report) -> Result<()>) 
             Err(reason) => collected.set_aside.push(SetAside { path, reason }),
         }
     }
+    collected.set_aside.sort();
     collected.groups = groups.finish();
     Ok(collected)
 }
@@ -418,9 +419,8 @@ mod tests {
 
         let collected = collect(root, &mut |_| Ok(())).unwrap();
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let mut names: Vec<String> =
+        let names: Vec<String> =
             collected.set_aside.iter().map(|one| one.path.strip_prefix(root).unwrap().display().to_string()).collect();
-        names.sort();
         let depth = "d/".repeat(DEPTH_MAX) + "d";
         let mut expected = vec!["circle", depth.as_str(), "link.json"];
         expected.extend(is_locked.then_some("locked"));
