@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// Times that everything is drawn again.
-pub const RESAMPLES: usize = 1000;
+pub(crate) const RESAMPLES: usize = 1000;
 
 /// Fewest pairs of measurements from which a ratio is told: below, the interval of a bootstrap is too narrow.
 pub const PAIRS_MIN: usize = 5;
@@ -184,7 +184,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Which of `values` lie beyond Tukey's fences. Outliers are marked, never left out.
-pub fn outliers(values: &[f64]) -> Vec<bool> {
+pub(crate) fn outliers(values: &[f64]) -> Vec<bool> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     if sorted.len() < 4 {
         return vec![false; values.len()];

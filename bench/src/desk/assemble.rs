@@ -16,35 +16,35 @@ use crate::{Error, Result, notes, run};
 /// What was timed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Records {
+struct Records {
     /// What was asked, with the pack.
-    pub plan: Plan,
+    plan: Plan,
     /// Begin of the run, RFC 3339.
-    pub started_at: String,
+    started_at: String,
     /// Length of the run in seconds.
-    pub duration_s: f64,
+    duration_s: f64,
     /// Each engine with its generations.
-    pub subjects: Vec<Timed>,
+    subjects: Vec<Timed>,
     /// What a reader should know.
     #[serde(default)]
-    pub notes: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// One engine's generations.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Timed {
+struct Timed {
     /// Name and version.
-    pub engine: String,
+    engine: String,
     /// What computes the graphs, with its version.
-    pub runtime: String,
+    runtime: String,
     /// The target's provider.
-    pub provider: String,
+    provider: String,
     /// Threads within an operator.
     #[serde(default)]
-    pub threads: Option<usize>,
+    threads: Option<usize>,
     /// As timed, with `detail` where rounds are known.
-    pub generations: Vec<Generation>,
+    generations: Vec<Generation>,
 }
 
 /// Reads records and makes figures of them, by the same rules as for our own loop.

@@ -9,7 +9,7 @@ mod parquet_file;
 mod schema;
 mod table_rows;
 
-pub use assemble::{Records, Timed, assemble};
+pub use assemble::assemble;
 pub use collect::{Collected, Group, GroupKey, SetAside, Spread, collect, collected_table};
 pub use compare::{ComparedCase, Comparison, compare, compare_within, comparison_table};
 pub use gate::{Finding, Limit, Limits, Metric, Verdict};
