@@ -249,18 +249,10 @@ impl Report {
     }
 }
 
-/// Writes a file whole or not at all: under a temporary name, then renamed.
+/// Writes a file whole or not at all.
 ///
 /// # Errors
 /// `Io`.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = std::path::PathBuf::from(part);
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
-    if written.is_err() {
-        // What is left of it is of no use; the error that matters is the first.
-        let _ = std::fs::remove_file(&part);
-    }
-    written.map_err(Error::io(path))
+    drafthorse_pack::write_whole(path, bytes).map_err(Error::io(path))
 }

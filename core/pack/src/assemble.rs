@@ -131,7 +131,8 @@ fn fill(folder: &Folder, options: &AssembleOptions, out: &Path, progress: OnProg
     manifest.drafter = Some(DrafterRecord { decoder, ..record });
     manifest.acceptance = source.map(|manifest| manifest.acceptance.clone()).unwrap_or_default();
     manifest.card = options.card.clone().or_else(|| source.and_then(|manifest| manifest.card.clone()));
-    write_whole(&out.join(MANIFEST_FILE), manifest.to_json().as_bytes())?;
+    let path = out.join(MANIFEST_FILE);
+    write_whole(&path, manifest.to_json().as_bytes()).map_err(io(&path))?;
     Ok(manifest)
 }
 
@@ -305,12 +306,15 @@ pub fn write_manifest(folder: &Path, mut manifest: Manifest, progress: OnProgres
         manifest.files.insert(name, digest);
     }
     manifest.check(&path)?;
-    write_whole(&path, manifest.to_json().as_bytes())?;
+    write_whole(&path, manifest.to_json().as_bytes()).map_err(io(&path))?;
     Ok(manifest)
 }
 
 /// Writes a file beside its place and renames it, so that no half of it is ever seen.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// What the system says; what was at `path` then stays.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let partial = sibling(path, "partial");
     let write = || {
         let mut file = File::create(&partial)?;
@@ -318,9 +322,9 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         fs::rename(&partial, path)
     };
-    write().map_err(|source| {
+    write().inspect_err(|_| {
+        // What is left of it is of no use; the error that matters is the first.
         let _ = fs::remove_file(&partial);
-        Error::Io { path: path.to_owned(), source }
     })
 }
 

@@ -27,7 +27,7 @@ mod variants;
 mod vocabulary;
 mod wire;
 
-pub use assemble::{AssembleOptions, assemble, write_manifest};
+pub use assemble::{AssembleOptions, assemble, write_manifest, write_whole};
 pub use digest::{ChangedFile, OnProgress, Progress, Report, digest_file, model_digest, verify};
 pub use error::{Error, Result};
 pub use folder::{DrafterSource, Folder, FolderKind};
