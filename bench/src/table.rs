@@ -195,7 +195,7 @@ fn resources(out: &mut String, report: &Report, subject: &Subject) {
     }
     if let Some(costs) = &subject.costs {
         let at = |rows: usize| costs.target_ms.get(rows - 1).map(|cost| format!("{rows}: {}", number(*cost)));
-        let curve: Vec<String> = [1, 2, 3, 4, 5, 8, 12, 16].into_iter().filter_map(at).collect();
+        let curve: Vec<String> = [1, 2, 3, 4, 5, 8, 12, 16, 17].into_iter().filter_map(at).collect();
         let drafter = costs.drafter_ms.map_or_else(String::new, |cost| format!("; drafter {}", ms(cost)));
         let _ = writeln!(out, "costs       target pass by rows, ms: {}{drafter}", curve.join(", "));
     }

@@ -19,7 +19,8 @@ const WIDTHS_DECISIVE: usize = 5;
 /// # Errors
 /// Those of the models.
 pub(crate) fn costs(engine: &Engine, keep_going: &mut dyn FnMut(usize) -> Result<()>) -> Result<Costs> {
-    let widths: Vec<usize> = (1..=DRAFT_LEN_MAX).collect();
+    // A pass has a row for the anchor besides those of the draft.
+    let widths: Vec<usize> = (1..=DRAFT_LEN_MAX + 1).collect();
     let mut last: Option<CostProfile> = None;
     let mut change = f64::INFINITY;
     let mut sweeps = 0;

@@ -110,7 +110,7 @@ fn check(report: &Report) {
     assert_eq!(subject.samples.len(), subject.generations.len() + 1);
     assert!(subject.samples.iter().all(|sample| sample.thermal_state.as_deref() == Some("nominal")));
     let costs = subject.costs.as_ref().unwrap();
-    assert!(costs.target_ms.len() == 16 && costs.sweeps >= 2 && costs.drafter_ms.is_some());
+    assert!(costs.target_ms.len() == 16 + 1 && costs.sweeps >= 2 && costs.drafter_ms.is_some());
     assert!(subject.load.as_ref().unwrap().warm_ms > 0.0 && subject.memory.as_ref().unwrap().cache_bytes > 0);
     let case = |decoding, mode| {
         let all = &mut subject.cases.iter();
@@ -128,6 +128,11 @@ fn check(report: &Report) {
     assert_eq!(drafter.acceptance_rate, Some(accepted as f64 / proposed as f64));
     assert!(!case(Decoding::Lenient, Mode::Drafter).lossless && case(Decoding::Lenient, Mode::Plain).lossless);
     assert!(subject.predictions.iter().any(|prediction| prediction.decoding == Decoding::Greedy));
+    let told = |prediction: &drafthorse_bench::Prediction| prediction.speedup_by_draft_len.len();
+    assert!(
+        subject.predictions.iter().all(|prediction| told(prediction) == 16 + 1),
+        "no drafts, and up to the longest"
+    );
     // The second turn keeps what the first has read, so its prompt is longer.
     let turn =
         |turn: usize| subject.generations.iter().find(|g| g.task == "talk" && g.turn == turn).unwrap().prompt_tokens;
