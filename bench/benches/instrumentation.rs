@@ -66,7 +66,7 @@ fn ratios(session: &Session, prompt: &str) -> Vec<Times> {
             }
         })
     };
-    let mut pair = |number: usize| {
+    let pair = |number: usize| {
         let (mut with, mut without) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
         for taken in 0..TAKEN {
             if (number + taken) % 2 == 0 {
