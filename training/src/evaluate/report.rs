@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Evaluation, Row};
+use drafthorse::Lenience;
+
+use super::{ClockRow, Evaluation, Row, Rule};
 use crate::acceptance::Figure;
 
 /// One table for the drafters and one for the target's scores.
@@ -94,6 +96,17 @@ pub(super) fn html(evaluation: &Evaluation) -> String {
             plotted.push(key);
         }
     }
+    let mut timed: Vec<(&str, &str, String)> = Vec::new();
+    for row in &evaluation.clock {
+        let key = (row.drafter.as_str(), row.task.as_str(), row.mode.to_string());
+        let of = |r: &&ClockRow| (r.drafter.as_str(), r.task.as_str(), r.mode.to_string()) == key;
+        let lossy = |r: &&ClockRow| matches!(r.rule, Rule::Lenient(..));
+        if lossy(&row) && !timed.contains(&key) {
+            let rows: Vec<&ClockRow> = evaluation.clock.iter().filter(of).filter(lossy).collect();
+            lossy_curves(&mut page, &format!("{}, {}, {}", key.0, key.1, key.2), &rows);
+            timed.push(key);
+        }
+    }
     page.push_str("</body></html>\n");
     page
 }
@@ -164,6 +177,65 @@ fn plot(page: &mut String, title: &str, rows: &[&Row]) {
     page.push_str("</svg></figure>\n");
 }
 
+/// Speed against the target alone by ε, a line per form of leniency; a point's score, where there is one, stands at it.
+fn lossy_curves(page: &mut String, title: &str, rows: &[&ClockRow]) {
+    let fastest = rows.iter().map(|row| row.speedup.value).fold(1.0, f64::max).ceil();
+    let x = |epsilon: f64| MARGIN + (WIDTH - 2.0 * MARGIN) * epsilon;
+    let y = |speed: f64| HEIGHT - MARGIN - (HEIGHT - 2.0 * MARGIN) * speed / fastest;
+    let _ = write!(
+        page,
+        "<figure><figcaption>{}: speed by ε, lossy</figcaption><svg width=\"{WIDTH}\" height=\"{HEIGHT}\">",
+        escaped(title)
+    );
+    for speed in [0.0, 1.0, fastest] {
+        let (at, right) = (y(speed), WIDTH - MARGIN);
+        let _ = write!(
+            page,
+            "<line x1=\"{MARGIN}\" x2=\"{right}\" y1=\"{at}\" y2=\"{at}\" stroke=\"#ddd\"/><text x=\"4\" y=\"{at}\" \
+             font-size=\"11\">{speed}×</text>",
+        );
+    }
+    for epsilon in [0.0, 0.5, 1.0] {
+        let (at, below) = (x(epsilon), HEIGHT - MARGIN + 16.0);
+        let _ = write!(page, "<text x=\"{at}\" y=\"{below}\" font-size=\"11\">{epsilon}</text>");
+    }
+    let forms: [(&str, fn(&Lenience) -> bool); 3] = [
+        ("p/ε", |form| matches!(form, Lenience::Linear(_))),
+        ("p/ε²", |form| matches!(form, Lenience::Square(_))),
+        ("p^ε", |form| matches!(form, Lenience::Exponential(_))),
+    ];
+    for (index, (name, is)) in forms.into_iter().enumerate() {
+        let colour = COLOURS[index];
+        let mut points: Vec<(f64, &ClockRow)> = rows
+            .iter()
+            .filter_map(|row| match &row.rule {
+                Rule::Lenient(_, form) if is(form) => Some((form.epsilon(), *row)),
+                _ => None,
+            })
+            .collect();
+        points.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let line: Vec<String> =
+            points.iter().map(|(at, row)| format!("{:.1},{:.1}", x(*at), y(row.speedup.value))).collect();
+        let _ = write!(
+            page,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <text x=\"{}\" y=\"{}\" font-size=\"11\" fill=\"{colour}\">{name}</text>",
+            line.join(" "),
+            MARGIN + 4.0 + 40.0 * index as f64,
+            MARGIN - 18.0
+        );
+        for (at, row) in points {
+            let (at, up) = (x(at), y(row.speedup.value));
+            let _ = write!(page, "<circle cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"3\" fill=\"{colour}\"/>");
+            if let Some(right) = &row.right {
+                let score = format!("{:.2}", right.value);
+                let _ = write!(page, "<text x=\"{:.1}\" y=\"{up:.1}\" font-size=\"9\">{score}</text>", at + 5.0);
+            }
+        }
+    }
+    page.push_str("</svg></figure>\n");
+}
+
 /// Names come from recipes: they may not become markup.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -209,6 +281,36 @@ mod tests {
         }
         assert!(rows.contains("| sums | greedy | plain | 10.00 % | 0.00 (0.00–0.00) |"));
         assert!(rows.contains("4.00 (3.50–4.50)×"));
+    }
+
+    #[test]
+    fn lossy_runs_are_drawn_by_epsilon_with_their_scores() {
+        let figure = |value| Figure { value, low: value, high: value };
+        let row = |rule, speed, right| ClockRow {
+            drafter: "plain".into(),
+            task: "sums".into(),
+            mode: Mode::Sampled(1.0),
+            rule,
+            tokens_per_call: figure(2.0),
+            tokens_per_second: figure(100.0),
+            speedup: figure(speed),
+            gain: None,
+            right,
+        };
+        let lenient = |form: fn(f64) -> Lenience, epsilon| Rule::Lenient(4, form(epsilon));
+        let clock = vec![
+            row(Rule::Alone, 1.0, None),
+            row(lenient(Lenience::Square, 0.8), 1.5, Some(figure(0.25))),
+            row(lenient(Lenience::Square, 0.5), 2.0, Some(figure(0.125))),
+            row(lenient(Lenience::Linear, 0.5), 1.2, None),
+        ];
+        let page = html(&Evaluation { clock, ..evaluation() });
+        assert_eq!(page.matches("lossy</figcaption>").count(), 1, "one drafter, task and temperature");
+        assert_eq!(page.matches("<circle").count(), 3, "the target alone has no ε");
+        assert!(page.contains(">0.25</text>") && page.contains(">0.12</text>"), "scores stand at their points");
+        // ε grows to the right and speed upwards: 0.5 at 2× comes before 0.8 at 1.5×.
+        assert!(page.contains("points=\"180.0,34.0 267.6,"), "{page}");
+        assert!(!html(&evaluation()).contains("lossy"));
     }
 
     #[test]
