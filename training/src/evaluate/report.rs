@@ -199,7 +199,8 @@ fn lossy_curves(page: &mut String, title: &str, rows: &[&ClockRow]) {
         let (at, below) = (x(epsilon), HEIGHT - MARGIN + 16.0);
         let _ = write!(page, "<text x=\"{at}\" y=\"{below}\" font-size=\"11\">{epsilon}</text>");
     }
-    let forms: [(&str, fn(&Lenience) -> bool); 3] = [
+    type Is = fn(&Lenience) -> bool;
+    let forms: [(&str, Is); 3] = [
         ("p/ε", |form| matches!(form, Lenience::Linear(_))),
         ("p/ε²", |form| matches!(form, Lenience::Square(_))),
         ("p^ε", |form| matches!(form, Lenience::Exponential(_))),
