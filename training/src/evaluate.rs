@@ -63,15 +63,15 @@ pub struct Row {
     pub gain: Option<Vec<Figure>>,
 }
 
-/// How often the target was right.
+/// How good the target's answers were.
 #[derive(Clone, Debug, Serialize)]
 pub struct ScoreRow {
     /// The task's name.
     pub task: String,
     /// How the target chose.
     pub mode: Mode,
-    /// Share of the answers that equal the reference's.
-    pub right: Figure,
+    /// Mean of [`Score::of`] over the answers.
+    pub score: Figure,
 }
 
 /// Evaluates the recipe and writes `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for each
@@ -94,7 +94,7 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
             let mode = if temperature == 0.0 { Mode::Greedy } else { Mode::Sampled(temperature) };
             let texts = write(recipe, first, &examples, mode)?;
             if let Some(score) = task.score {
-                scores.push(right(score, task, mode, &examples, &texts, &first.tokenizer, recipe.seed)?);
+                scores.push(scored(score, task, mode, &examples, &texts, &first.tokenizer, recipe.seed)?);
             }
             rows.extend(compare(recipe, task, &pairs, &texts));
             clock.extend(clock::time(recipe, task, mode, &examples, &first.tokenizer)?);
@@ -166,7 +166,7 @@ fn compare(recipe: &EvaluateRecipe, task: &EvaluateTask, pairs: &[Pair], texts: 
     .collect()
 }
 
-fn right(
+fn scored(
     score: Score,
     task: &EvaluateTask,
     mode: Mode,
@@ -178,9 +178,9 @@ fn right(
     let mut terms = Vec::with_capacity(examples.len());
     for (reference, answer) in examples.iter().zip(&texts.examples) {
         let (wanted, found) = (tokenizer.decode(&reference.completion)?, tokenizer.decode(&answer.completion)?);
-        terms.push((f64::from(u8::from(score.right(&wanted, &found))), 1.0));
+        terms.push((score.of(&wanted, &found), 1.0));
     }
-    Ok(ScoreRow { task: task.name.clone(), mode, right: bootstrap(&terms, seed) })
+    Ok(ScoreRow { task: task.name.clone(), mode, score: bootstrap(&terms, seed) })
 }
 
 #[cfg(test)]
@@ -223,7 +223,7 @@ mod tests {
         let out = root.path().join("out");
         let evaluation = evaluate(&recipe, root.path(), &out, &Device::flex()).unwrap();
         assert_eq!((evaluation.rows.len(), evaluation.scores.len()), (4, 2));
-        assert_eq!(evaluation.scores[0].right.value, 0.0, "a random target does not add");
+        assert_eq!(evaluation.scores[0].score.value, 0.0, "a random target does not add");
         for row in evaluation.rows.iter().filter(|row| row.drafter == "self") {
             assert!((row.summary.acceptance.value - 1.0).abs() < 1e-4 && row.cost_ratio == 1.0);
             assert!(row.gain.as_ref().unwrap()[0].value > 1.0);

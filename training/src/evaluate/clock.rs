@@ -69,8 +69,8 @@ pub struct ClockRow {
     pub speedup: Figure,
     /// The first drafter's milliseconds per token under the same rule over this one's; none for the first itself.
     pub gain: Option<Figure>,
-    /// Share of right answers, where the data says what is right.
-    pub right: Option<Figure>,
+    /// Mean score of the answers, where the task has one.
+    pub score: Option<Figure>,
 }
 
 /// What one answer took.
@@ -79,7 +79,7 @@ struct Taken {
     ms: f64,
     tokens: f64,
     calls: f64,
-    right: f64,
+    score: f64,
 }
 
 /// Times every drafter of the recipe that has a pack on the first prompts of `examples`.
@@ -166,16 +166,11 @@ impl Timed {
         let session = if rule == Rule::Alone { &self.alone } else { &self.pair };
         let answered = answer(session, &example.prompt, options);
         let (tokens, account) = answered.map_err(|error| failed(&self.pack, &error))?;
-        let right = match task.score {
-            Some(score) => score.right(&tokenizer.decode(&example.completion)?, &tokenizer.decode(&tokens)?),
-            None => false,
+        let score = match task.score {
+            Some(score) => score.of(&tokenizer.decode(&example.completion)?, &tokenizer.decode(&tokens)?),
+            None => 0.0,
         };
-        Ok(Taken {
-            ms: account.time.total_ms,
-            tokens: account.tokens as f64,
-            calls: account.rounds as f64,
-            right: f64::from(u8::from(right)),
-        })
+        Ok(Taken { ms: account.time.total_ms, tokens: account.tokens as f64, calls: account.rounds as f64, score })
     }
 }
 
@@ -241,7 +236,7 @@ fn summaries(
             tokens_per_second: bootstrap(&terms(|taken| (1e3 * taken.tokens, taken.ms)), seed),
             speedup: relative(own, &taken[0], seed),
             gain: first.map(|first| relative(own, &first[index], seed)),
-            right: task.score.map(|_| bootstrap(&terms(|taken| (taken.right, 1.0)), seed)),
+            score: task.score.map(|_| bootstrap(&terms(|taken| (taken.score, 1.0)), seed)),
         }
     };
     rules.iter().enumerate().map(row).collect()
@@ -261,7 +256,7 @@ mod tests {
     use super::*;
 
     fn taken(ms: f64, tokens: f64) -> Taken {
-        Taken { ms, tokens, calls: tokens, right: 0.0 }
+        Taken { ms, tokens, calls: tokens, score: 0.0 }
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub struct EvaluateTask {
     pub prompt: PromptEnd,
     /// Documents.
     pub corpus: CorpusSettings,
-    /// When the target's answer is right, if the data says so.
+    /// How good an answer is, if the data says so.
     #[serde(default)]
     pub score: Option<Score>,
 }

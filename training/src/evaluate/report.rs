@@ -35,23 +35,23 @@ pub(super) fn markdown(evaluation: &Evaluation) -> String {
         text.push('\n');
     }
     if !evaluation.scores.is_empty() {
-        text.push_str("\n| task | target | right |\n|---|---|---|\n");
+        text.push_str("\n| task | target | score |\n|---|---|---|\n");
     }
     for score in &evaluation.scores {
-        let _ = writeln!(text, "| {} | {} | {} |", score.task, score.mode, short(&score.right));
+        let _ = writeln!(text, "| {} | {} | {} |", score.task, score.mode, short(&score.score));
     }
     if !evaluation.clock.is_empty() {
         text.push_str(
             "\n| task | target | drafter | rule | tokens per target call | tokens/s | speed against the target alone | \
-             speed against the first drafter | right |\n|---|---|---|---|---|---|---|---|---|\n",
+             speed against the first drafter | score |\n|---|---|---|---|---|---|---|---|---|\n",
         );
     }
     for row in &evaluation.clock {
         let times = |figure: &Option<Figure>| figure.as_ref().map_or_else(|| "–".into(), |f| format!("{}×", short(f)));
-        let right = row.right.as_ref().map_or_else(|| "–".into(), short);
+        let score = row.score.as_ref().map_or_else(|| "–".into(), short);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:.0} | {} | {} | {right} |",
+            "| {} | {} | {} | {} | {} | {:.0} | {} | {} | {score} |",
             row.task,
             row.mode,
             row.drafter,
@@ -228,8 +228,8 @@ fn lossy_curves(page: &mut String, title: &str, rows: &[&ClockRow]) {
         for (at, row) in points {
             let (at, up) = (x(at), y(row.speedup.value));
             let _ = write!(page, "<circle cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"3\" fill=\"{colour}\"/>");
-            if let Some(right) = &row.right {
-                let score = format!("{:.2}", right.value);
+            if let Some(score) = &row.score {
+                let score = format!("{:.2}", score.value);
                 let _ = write!(page, "<text x=\"{:.1}\" y=\"{up:.1}\" font-size=\"9\">{score}</text>", at + 5.0);
             }
         }
@@ -267,7 +267,7 @@ mod tests {
             target_parameters: 5,
             rows: vec![row("plain", 0.0, None), row("<b>", 1.0, Some(vec![figure]))],
             clock: vec![],
-            scores: vec![ScoreRow { task: "sums".into(), mode: Mode::Greedy, right: figure }],
+            scores: vec![ScoreRow { task: "sums".into(), mode: Mode::Greedy, score: figure }],
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn lossy_runs_are_drawn_by_epsilon_with_their_scores() {
         let figure = |value| Figure { value, low: value, high: value };
-        let row = |rule, speed, right| ClockRow {
+        let row = |rule, speed, score| ClockRow {
             drafter: "plain".into(),
             task: "sums".into(),
             mode: Mode::Sampled(1.0),
@@ -296,7 +296,7 @@ mod tests {
             tokens_per_second: figure(100.0),
             speedup: figure(speed),
             gain: None,
-            right,
+            score,
         };
         let lenient = |form: fn(f64) -> Lenience, epsilon| Rule::Lenient(4, form(epsilon));
         let clock = vec![

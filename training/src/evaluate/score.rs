@@ -1,6 +1,10 @@
-//! When an answer is right.
+//! How good an answer is.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+
+use crate::tokenizer::END_OF_TEXT;
 
 /// How an answer is compared with the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,15 +14,44 @@ pub enum Score {
     FinalNumber,
     /// The text after `the answer is`, or all of it, is the same (BIG-Bench Hard).
     ExactMatch,
+    /// How many runs of one to six letters are shared with the reference (translation): chrF with β = 2 (Popović, 2015).
+    #[serde(rename = "chrf")]
+    ChrF,
 }
 
 impl Score {
-    /// True if `answer` gives what `reference` gives. An answer that gives nothing is wrong.
-    pub fn right(self, reference: &str, answer: &str) -> bool {
-        match self {
+    /// 0 for a wrong answer to 1 for the reference's, which are all that there is but for chrF. An answer that gives
+    /// nothing is wrong.
+    pub fn of(self, reference: &str, answer: &str) -> f64 {
+        let right = match self {
             Self::FinalNumber => final_number(reference).is_some_and(|wanted| final_number(answer) == Some(wanted)),
             Self::ExactMatch => !final_text(answer).is_empty() && final_text(reference) == final_text(answer),
-        }
+            Self::ChrF => return chrf(before_end(reference), before_end(answer)),
+        };
+        f64::from(u8::from(right))
+    }
+}
+
+/// chrF2 of one sentence: precision and recall of runs of 1 to 6 letters, spaces left out, each a mean over the lengths
+/// that the reference has, joined with twice the weight on recall.
+fn chrf(reference: &str, answer: &str) -> f64 {
+    const BETA_SQUARED: f64 = 4.0;
+    let letters = |text: &str| text.chars().filter(|letter| !letter.is_whitespace()).collect::<Vec<char>>();
+    let (reference, answer) = (letters(reference), letters(answer));
+    let lens = 1..=reference.len().min(6);
+    let (mut precision, mut recall) = (0.0, 0.0);
+    for len in lens.clone() {
+        let mut left: HashMap<&[char], usize> = HashMap::new();
+        reference.windows(len).for_each(|run| *left.entry(run).or_default() += 1);
+        let mut take = |run| left.get_mut(run).filter(|count| **count > 0).map(|count| *count -= 1).is_some();
+        let shared = answer.windows(len).filter(|run| take(*run)).count() as f64;
+        precision += shared / answer.windows(len).count().max(1) as f64;
+        recall += shared / reference.windows(len).count() as f64;
+    }
+    if recall == 0.0 {
+        0.0
+    } else {
+        (1.0 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall) / lens.count() as f64
     }
 }
 
@@ -35,9 +68,14 @@ fn final_number(text: &str) -> Option<String> {
 
 /// What follows the last `the answer is`, or the first line that is not empty, without its final full stop.
 fn final_text(text: &str) -> &str {
-    let text = text.split("<|endoftext|>").next().unwrap_or("");
+    let text = before_end(text);
     let after = text.rsplit_once("the answer is").map_or(text, |(_, after)| after);
     after.trim_start().lines().next().unwrap_or("").trim().trim_end_matches('.')
+}
+
+/// What comes before the end of the text.
+fn before_end(text: &str) -> &str {
+    text.split(END_OF_TEXT).next().unwrap_or("")
 }
 
 #[cfg(test)]
@@ -46,16 +84,27 @@ mod tests {
 
     #[test]
     fn numbers_are_compared_as_numbers() {
-        let right = |answer| Score::FinalNumber.right("So 70,000 dollars.\n#### 70,000", answer);
+        let right = |answer| Score::FinalNumber.of("So 70,000 dollars.\n#### 70,000", answer) == 1.0;
         assert!(right("#### 70000<|endoftext|>") && right("1 #### 3\n#### $70,000.00") && right("####70000."));
         assert!(!right("70000") && !right("#### 7000") && !right("#### many") && !right(""));
-        assert!(!Score::FinalNumber.right("no number", "no number"));
+        assert_eq!(Score::FinalNumber.of("no number", "no number"), 0.0);
     }
 
     #[test]
     fn exact_answers_are_compared_after_the_reasoning() {
-        let right = |answer| Score::ExactMatch.right(" (B)", answer);
+        let right = |answer| Score::ExactMatch.of(" (B)", answer) == 1.0;
         assert!(right("Because of it. So the answer is (B).") && right("(B)\nQ: next") && right(" (B)<|endoftext|>"));
         assert!(!right("(A)") && !right("") && !right("so (B)"));
+    }
+
+    #[test]
+    fn chrf_counts_shared_runs_of_letters() {
+        let score = |answer| Score::ChrF.of(" Ein Hund.<|endoftext|>", answer);
+        assert_eq!((score("Ein Hund."), score("Ein  Hund.<|endoftext|>mehr")), (1.0, 1.0));
+        assert_eq!((score(""), score("xyz"), Score::ChrF.of("", "Hund")), (0.0, 0.0, 0.0));
+        // Of `ab` one letter is right, of its runs of two none: precision 1/4, recall 1/4.
+        assert!((Score::ChrF.of("ab", "ax") - 0.25).abs() < 1e-12);
+        // Shared letters count once; the longer answer loses precision only: 1/2 and 1.
+        assert!((Score::ChrF.of("a", "aa") - 5.0 * 0.5 / (4.0 * 0.5 + 1.0)).abs() < 1e-12);
     }
 }
