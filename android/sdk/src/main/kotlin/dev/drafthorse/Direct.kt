@@ -13,12 +13,10 @@ internal object Direct {
     private const val LIBRARY = "drafthorse_bindings"
 
     init {
-        try {
-            System.loadLibrary(LIBRARY)
-        } catch (_: UnsatisfiedLinkError) {
-            // On a host, JNA is told where it is.
-            System.load(NativeLibrary.getInstance(LIBRARY).file.path)
-        }
+        // The very file that the generated code calls: another copy would know none of its generations. Within an Android
+        // package it has no path, and there is no other copy.
+        val file = NativeLibrary.getInstance(LIBRARY).file
+        if (file != null && file.isAbsolute && file.isFile) System.load(file.path) else System.loadLibrary(LIBRARY)
     }
 
     /** Waits for the next event of generation [number], as the generated code reads it; null where there is none. */
