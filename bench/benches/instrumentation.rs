@@ -69,7 +69,7 @@ fn ratios(session: &Session, prompt: &str) -> Vec<Times> {
     let pair = |number: usize| {
         let (mut with, mut without) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
         for taken in 0..TAKEN {
-            if (number + taken) % 2 == 0 {
+            if (number + taken).is_multiple_of(2) {
                 with = quicker(with, recorded());
                 without = quicker(without, drained());
             } else {

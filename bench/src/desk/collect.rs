@@ -413,7 +413,7 @@ mod tests {
         write(&deep, "1.json", |_| ());
         let locked = root.join("locked");
         std::fs::create_dir(&locked).unwrap();
-        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         // An administrator may read it all the same.
         let is_locked = std::fs::read_dir(&locked).is_err();
 
