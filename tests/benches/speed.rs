@@ -207,9 +207,10 @@ fn against_plain((name, folder): (&str, &Path), tokens: usize) {
     ratios.remove(0);
     let account = last.expect("a run");
     println!(
-        "  {name:22} {:.2}×, {:.2} tokens per target call, {:.0} % of drafts accepted",
+        "  {name:22} {:.2}×, {:.2} tokens per target call, {} tokens drafted in the last run, {:.0} % of drafts accepted",
         median(ratios),
         account.tokens_per_target_call,
+        account.drafted,
         account.acceptance_rate * 100.0
     );
 }
