@@ -1,7 +1,6 @@
 //! Folders that are replaced whole or not at all.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
@@ -51,13 +50,7 @@ pub fn recover(path: &Path) -> Result<()> {
 /// # Errors
 /// `Io`; what was at `path` then stays.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = sibling(path, "partial");
-    let written = File::create(&partial).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    if let Err(source) = written {
-        let _ = fs::remove_file(&partial);
-        return Err(crate::Error::Io { path: path.to_owned(), source });
-    }
-    fs::rename(&partial, path).at(path)
+    drafthorse_pack::write_whole(path, bytes).at(path)
 }
 
 /// A hidden name beside `path`.

@@ -1,7 +1,6 @@
 //! The JSON files around a graph: `genai_config.json`, `config.json`, `generation_config.json`.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -258,18 +257,7 @@ pub fn write_json(path: &Path, value: &Value) -> Result<()> {
 /// # Errors
 /// `Io` if the file cannot be written.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let temporary = path.with_file_name(name);
-    let written = fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    let placed = written.map_err(at(&temporary)).and_then(|()| fs::rename(&temporary, path).map_err(at(path)));
-    if placed.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    placed
+    drafthorse_pack::write_whole(path, text.as_bytes()).map_err(at(path))
 }
 
 #[cfg(test)]
