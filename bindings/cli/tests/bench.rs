@@ -93,11 +93,7 @@ fn bad_reports_are_named_and_the_good_ones_merged() {
 #[test]
 fn without_a_pack_outside_the_repository_the_error_says_what_to_name() {
     let folder = tempfile::tempdir().unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_drafthorse"))
-        .arg("bench")
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
+    let output = common::command().arg("bench").current_dir(folder.path()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("which pack?") && error.contains("drafthorse bench PACK"), "{error}");

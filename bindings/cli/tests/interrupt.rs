@@ -6,13 +6,13 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use common::{demo_pack, text};
+use common::{command, demo_pack, text};
 use serde_json::Value;
 
 /// What a conversation did that was interrupted in its first answer: its exit code, and how each answer ended.
 fn interrupted_conversation() -> (Option<i32>, Vec<String>) {
     let pack = demo_pack();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_drafthorse"))
+    let mut child = command()
         .args(["--json", "chat", text(&pack), "--drafting", "none", "-t", "0"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -8,11 +8,23 @@ use std::process::{Command, Output, Stdio};
 
 use drafthorse_graph::fixtures::RandomPair;
 use drafthorse_graph::{GraphOptions, Layout, Precision};
+use drafthorse_pack::runtime_library;
 use serde_json::Value;
+
+/// The command, not yet run, which keeps nothing in the cache of whoever runs the tests.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drafthorse"));
+    // The cache is also where the runtime library is looked for.
+    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
+        command.envs(runtime_library::path().map(|library| ("ORT_DYLIB_PATH", library)));
+    }
+    command.env("DRAFTHORSE_CACHE", env!("CARGO_TARGET_TMPDIR"));
+    command
+}
 
 /// The command with `arguments`, `input` on standard input, and further variables.
 pub(crate) fn drafthorse(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_drafthorse"))
+    let mut child = command()
         .args(arguments)
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
