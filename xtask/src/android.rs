@@ -58,7 +58,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 fn ship(abi: &Abi) -> Result<PathBuf> {
     let linker = ndk_linker(abi)?;
     let mut build = bindings::mobile_for(abi.target, "cdylib");
-    build.env(target_variable(abi, "LINKER"), linker).env(target_variable(abi, "RUSTFLAGS"), page_flags());
+    build
+        .env(cargo::target_variable(abi.target, "LINKER"), linker)
+        .env(cargo::target_variable(abi.target, "RUSTFLAGS"), page_flags());
     cargo::run(build)?;
     let built = cargo::target_folder()?.join(abi.target).join("mobile").join(LIBRARY);
     check(&built)?;
@@ -81,7 +83,7 @@ pub(crate) fn link_check(abi: &Abi, prefix: Option<&Path>) -> Result<PathBuf> {
     let mut build = bindings::mobile_for(abi.target, "cdylib");
     source.apply(&mut build);
     let flags = format!("-Clinker={} {}", linker.display(), page_flags());
-    build.env(target_variable(abi, "RUSTFLAGS"), flags).env("CARGO_TARGET_DIR", &target);
+    build.env(cargo::target_variable(abi.target, "RUSTFLAGS"), flags).env("CARGO_TARGET_DIR", &target);
     build.env("DRAFTHORSE_LLD", rust_source::lld()?).env("DRAFTHORSE_LLD_EMULATION", abi.emulation);
     cargo::run(build)?;
     let library = target.join(abi.target).join("mobile").join(LIBRARY);
@@ -92,10 +94,6 @@ pub(crate) fn link_check(abi: &Abi, prefix: Option<&Path>) -> Result<PathBuf> {
 
 fn page_flags() -> String {
     format!("-Clink-arg=-Wl,-z,max-page-size={PAGE_BYTES}")
-}
-
-fn target_variable(abi: &Abi, name: &str) -> String {
-    format!("CARGO_TARGET_{}_{name}", abi.target.to_uppercase().replace('-', "_"))
 }
 
 /// Clang of the newest NDK that is installed.

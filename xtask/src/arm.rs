@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{cargo, runtime, runtime_library};
+use crate::program::starts;
+use crate::{cargo, runtime};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
@@ -44,18 +45,13 @@ pub(crate) fn test() -> Result<()> {
     runtime::place("linux", "aarch64")?;
     let root = emulated_root()?;
 
-    let variable = TARGET.to_uppercase().replace('-', "_");
     let mut command =
         cargo::command(&["test", "--package", "drafthorse", "--target", TARGET, "--lib", "--tests", "--no-fail-fast"]);
     command
-        .env(format!("CARGO_TARGET_{variable}_LINKER"), LINKER)
-        .env(format!("CARGO_TARGET_{variable}_RUNNER"), format!("{emulator} -cpu {PROCESSOR} -L {}", root.display()))
+        .env(cargo::target_variable(TARGET, "LINKER"), LINKER)
+        .env(cargo::target_variable(TARGET, "RUNNER"), format!("{emulator} -cpu {PROCESSOR} -L {}", root.display()))
         .env_remove("ORT_DYLIB_PATH");
     cargo::run(command)
-}
-
-fn starts(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 fn need_standard_library() -> Result<()> {
@@ -74,8 +70,7 @@ fn need_standard_library() -> Result<()> {
 
 /// A root folder for the emulated program: the arm64 C library, and an ARM `/proc/cpuinfo`.
 fn emulated_root() -> Result<PathBuf> {
-    let root = runtime_library::cache_folder().context("no cache folder for this user; set DRAFTHORSE_CACHE")?;
-    let root = root.join("arm-root");
+    let root = runtime::cache_folder()?.join("arm-root");
     fs::create_dir_all(root.join("proc"))?;
     fs::write(root.join("proc/cpuinfo"), CPU_INFO)?;
     link(&Path::new(SYSROOT).join("lib"), &root.join("lib"))?;

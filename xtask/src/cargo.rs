@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+
+use crate::program;
 
 /// The workspace's folder: the one that `cargo run` was started for, where several share a target folder.
 pub(crate) fn workspace() -> PathBuf {
@@ -29,15 +31,14 @@ pub(crate) fn target_folder() -> Result<PathBuf> {
     Ok(metadata["target_directory"].as_str().context("cargo metadata names no target folder")?.into())
 }
 
+/// The variable that sets cargo's `setting` for code of `target`, as `LINKER`.
+pub(crate) fn target_variable(target: &str, setting: &str) -> String {
+    format!("CARGO_TARGET_{}_{setting}", target.to_uppercase().replace('-', "_"))
+}
+
 /// Shows the command, runs it, and fails if it does.
 pub(crate) fn run(mut command: Command) -> Result<()> {
-    let line = line(&command);
-    eprintln!("$ {line}");
-    let status = command.status().with_context(|| format!("cannot start {line}"))?;
-    if !status.success() {
-        bail!("{line}: {status}");
-    }
-    Ok(())
+    program::run(&line(&command), &mut command)
 }
 
 /// The command line, for people to read.

@@ -103,7 +103,7 @@ pub(crate) fn check(prefix: Option<&Path>) -> Result<PathBuf> {
     rust_source::find(prefix)?.apply(&mut build);
     let linker = target.join("no-linker.sh");
     rust_source::write_linker(&linker, NO_LINKER)?;
-    build.env("CARGO_TARGET_DIR", &target).env("CARGO_TARGET_AARCH64_APPLE_IOS_LINKER", linker);
+    build.env("CARGO_TARGET_DIR", &target).env(cargo::target_variable(DEVICE, "LINKER"), linker);
     // Stripping is for what is linked, and asks for a tool that knows Apple's files.
     build.env("CARGO_PROFILE_MOBILE_STRIP", "none");
     cargo::run(build)?;

@@ -10,6 +10,7 @@ mod demo;
 mod elf;
 mod ios;
 mod kotlin;
+mod program;
 mod runtime;
 #[path = "../../core/pack/src/runtime_library.rs"]
 #[allow(dead_code, unreachable_pub)]

@@ -90,6 +90,11 @@ const WEBGPU_WHEEL: Wheel = Wheel {
 /// Licence texts that go with the library, inside the wheel.
 const NOTICES: [&str; 2] = ["onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"];
 
+/// The folder that everything placed by these commands lies in.
+pub(crate) fn cache_folder() -> Result<PathBuf> {
+    runtime_library::cache_folder().context(NO_CACHE)
+}
+
 /// Places the library for this machine and returns its path; `ORT_DYLIB_PATH` is taken as it is.
 ///
 /// # Errors
@@ -132,7 +137,7 @@ pub(crate) fn place_webgpu() -> Result<PathBuf> {
         wheel.os,
         wheel.arch
     );
-    let folder = runtime_library::cache_folder().context(NO_CACHE)?;
+    let folder = cache_folder()?;
     place_wheel(wheel, &folder.join(format!("{}-{}", wheel.package, wheel.version)).join(format!("{os}-{arch}")))
 }
 

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::{cargo, runtime, runtime_library};
+use crate::{cargo, program, runtime};
 
 /// Names the Vulkan drivers to the system's loader.
 const DRIVERS: &str = "VK_ICD_FILENAMES";
@@ -33,7 +33,7 @@ pub(crate) fn test() -> Result<()> {
 
 /// Places SwiftShader in the cache and returns its description.
 fn place_driver() -> Result<PathBuf> {
-    let cache = runtime_library::cache_folder().context("no cache folder for this user; set DRAFTHORSE_CACHE")?;
+    let cache = runtime::cache_folder()?;
     let folder = cache.join("swiftshader");
     let description = folder.join(DESCRIPTION);
     if description.is_file() {
@@ -66,9 +66,5 @@ fn unpack(folder: &Path) -> Result<()> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    if !output.status.success() {
-        bail!("{}: {}", command.get_program().display(), String::from_utf8_lossy(&output.stderr).trim_end());
-    }
-    Ok(())
+    program::quietly(&cargo::line(command), command)
 }

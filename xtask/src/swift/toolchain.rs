@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::{cargo, runtime_library};
+use crate::program::{self, starts};
+use crate::{cargo, runtime};
 
 /// Debian's release that packages Swift 6.0.
 const RELEASE: &str = "trixie";
@@ -91,12 +92,7 @@ fn enter(root: &Path, sees: &[&Path]) -> Command {
 }
 
 fn chroot_folder() -> Result<PathBuf> {
-    let cache = runtime_library::cache_folder().context("no cache folder for this user; set DRAFTHORSE_CACHE")?;
-    Ok(cache.join(format!("swift-6.0-{RELEASE}")))
-}
-
-fn starts(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+    Ok(runtime::cache_folder()?.join(format!("swift-6.0-{RELEASE}")))
 }
 
 fn is_root() -> bool {
@@ -174,25 +170,11 @@ fn line(command: &Command) -> String {
 
 /// Shows the command, runs it, and fails if it does.
 pub(super) fn run(command: &mut Command) -> Result<()> {
-    let line = line(command);
-    eprintln!("$ {line}");
-    let status = command.status().with_context(|| format!("cannot start {line}"))?;
-    ensure!(status.success(), "{line}: {status}");
-    Ok(())
+    program::run(&line(command), command)
 }
 
-/// Runs a long command without its output, which is shown if it fails.
 fn quietly(command: &mut Command) -> Result<()> {
-    let line = line(command);
-    eprintln!("$ {line}");
-    let output = command.output().with_context(|| format!("cannot start {line}"))?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        let last: Vec<&str> = said.lines().rev().take(20).collect();
-        bail!("{line}: {}\n{}", output.status, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
-    }
-    Ok(())
+    program::quietly(&line(command), command)
 }
 
 #[cfg(test)]
