@@ -15,7 +15,7 @@ use drafthorse_training::distill::batch::{Batch, Example};
 use drafthorse_training::distill::step::{Objective, gradients};
 use drafthorse_training::import::hugging_face;
 use drafthorse_training::loss::Loss;
-use drafthorse_training::model::{Llama, ModelConfig};
+use drafthorse_training::model::{Llama, ModelConfig, Precision};
 use drafthorse_training::optimizer::{AdamWSettings, Optimizer};
 use drafthorse_training::schedule::Schedule;
 use drafthorse_training::{backend, folder};
@@ -57,6 +57,9 @@ struct Arguments {
     /// Layers of the drafter.
     #[arg(long, default_value_t = 1)]
     drafter_layers: usize,
+    /// Computes matrix products in bf16.
+    #[arg(long)]
+    bf16: bool,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -105,7 +108,9 @@ fn main() -> Result<()> {
     folder::write_file(&arguments.out.join("batch.json"), json!(examples).to_string().as_bytes())?;
 
     let held = Held { chunk_rows: arguments.chunk_rows, recompute_layers: arguments.recompute_layers };
-    let objective = Objective { loss: Loss::ForwardKl, temperature: 1.0, held };
+    let precision = if arguments.bf16 { Precision::Bf16 } else { Precision::F32 };
+    precision.check(&device)?;
+    let objective = Objective { loss: Loss::ForwardKl, temperature: 1.0, held, precision };
     let schedule = Schedule { peak: 1e-3, floor: 1.0, warmup_steps: 0, steps: usize::MAX };
     let mut optimizer = Optimizer::new(&AdamWSettings::default());
     let mut taken = 0;

@@ -11,22 +11,24 @@ use crate::{Error, Result};
 pub fn device(name: &str) -> Result<Device> {
     let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
     let index: usize = index.parse().map_err(|_| refused(name, "the index after ':' must be a number"))?;
-    let _ = index;
-    match kind {
-        "flex" | "cpu" => Ok(Device::flex()),
+    match (kind, index) {
+        ("flex" | "cpu", _) => Ok(Device::flex()),
         #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        ("wgpu", _) => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
-        "cuda" => Ok(Device::cuda(index)),
+        ("cuda", index) => Ok(Device::cuda(index)),
+        #[cfg(feature = "tch")]
+        #[allow(deprecated)] // burn names no other way to an installed PyTorch
+        ("tch", _) => Ok(Device::libtorch()),
         #[cfg(feature = "tch")]
         #[allow(deprecated)]
-        "tch" => Ok(Device::libtorch()),
-        #[cfg(feature = "tch")]
-        #[allow(deprecated)]
-        "tch-cuda" => Ok(Device::libtorch_cuda(index)),
-        "wgpu" => Err(refused(name, "this build has no wgpu; build with --features wgpu")),
-        "cuda" => Err(refused(name, "this build has no CUDA; build with --features cuda")),
-        "tch" | "tch-cuda" => Err(refused(name, "this build has no libtorch; build with --features tch")),
+        ("tch-cuda", index) => Ok(Device::libtorch_cuda(index)),
+        #[cfg(not(feature = "wgpu"))]
+        ("wgpu", _) => Err(refused(name, "this build has no wgpu; build with --features wgpu")),
+        #[cfg(not(feature = "cuda"))]
+        ("cuda", _) => Err(refused(name, "this build has no CUDA; build with --features cuda")),
+        #[cfg(not(feature = "tch"))]
+        ("tch" | "tch-cuda", _) => Err(refused(name, "this build has no libtorch; build with --features tch")),
         _ => Err(refused(name, "unknown; one of flex, wgpu, cuda:N, tch, tch-cuda:N")),
     }
 }

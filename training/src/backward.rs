@@ -135,17 +135,17 @@ fn head(
     chunk_rows: usize,
     mut loss: impl FnMut(Tensor<2>, Range<usize>) -> (Tensor<1>, Tensor<2>),
 ) -> OfHead {
-    let head = model.head().1.inner();
+    let (head, precision) = (model.head().1.inner(), model.precision());
     let rows = plain.dims()[0];
     let (mut losses, mut hidden_gradients) = (Vec::new(), Vec::new());
     let mut head_gradient: Option<Tensor<2>> = None;
     for start in (0..rows).step_by(chunk_rows.max(1)) {
         let range = start..rows.min(start + chunk_rows.max(1));
         let chunk = plain.clone().narrow(0, range.start, range.len());
-        let (value, on_logits) = loss(chunk.clone().matmul(head.clone().transpose()), range);
+        let (value, on_logits) = loss(precision.linear(chunk.clone(), &head), range);
         losses.push(value);
-        hidden_gradients.push(on_logits.clone().matmul(head.clone()));
-        let more = on_logits.transpose().matmul(chunk);
+        hidden_gradients.push(precision.product(on_logits.clone(), head.clone()));
+        let more = precision.product(on_logits.transpose(), chunk);
         head_gradient = Some(match head_gradient {
             Some(sum) => sum + more,
             None => more,
@@ -167,7 +167,7 @@ pub fn cross_entropy(logits: Tensor<2>, next: &[u32], scale: f32) -> (Tensor<1>,
     let probabilities = activation::softmax(logits, 1);
     // Underflow would make the logarithm infinite where the loss is merely large; NaN passes through.
     let chosen = probabilities.clone().gather(1, ids.clone());
-    let loss = (chosen + 1e-38).log().sum().mul_scalar(-scale);
+    let loss = (chosen + f32::MIN_POSITIVE).log().sum().mul_scalar(-scale);
     let minus = Tensor::full([rows, 1], -1.0, &device);
     let gradient = probabilities.scatter(1, ids, minus, burn::tensor::IndexingUpdateOp::Add).mul_scalar(scale);
     (loss, gradient)

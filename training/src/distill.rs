@@ -77,6 +77,7 @@ struct Distillation<'a> {
 impl<'a> Distillation<'a> {
     fn open(recipe: &'a DistillRecipe, data: &Path, folder: &Path, device: &Device) -> Result<Self> {
         recipe.check()?;
+        recipe.train.precision.check(device)?;
         let pair = Pair::open(&recipe.target, &recipe.drafter, device)?;
         let texts = Texts::load(recipe, &pair, data)?;
         let run = Run::open(folder, recipe)?;
@@ -221,7 +222,8 @@ fn step_gradients(
 ) -> Result<(Gradients, step::Measured)> {
     let settings = &recipe.train;
     let held = Held { chunk_rows: settings.chunk_rows, recompute_layers: settings.recompute_layers };
-    let objective = step::Objective { loss: recipe.loss, temperature: recipe.temperature, held };
+    let objective =
+        step::Objective { loss: recipe.loss, temperature: recipe.temperature, held, precision: settings.precision };
     let context_len = target.config().context_len.min(drafter.config().context_len);
     let mut ordered: Vec<&Example> = examples.iter().collect();
     // Texts of like length share a pass; those that the target has judged before need none of its own.

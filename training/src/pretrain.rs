@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::backward::{Held, backward, cross_entropy, inputs_and_next, mean_loss};
 use crate::corpus::{Corpus, CorpusSettings, training_row};
 use crate::import::hugging_face;
-use crate::model::{Llama, ModelConfig, token_tensor};
+use crate::model::{Llama, ModelConfig, Precision, token_tensor};
 use crate::optimizer::{AdamWSettings, Gradients, Optimizer, accumulate};
 use crate::run::{Progress, Report, Run};
 use crate::schedule::Schedule;
@@ -55,6 +55,8 @@ pub struct TrainSettings {
     pub sequence_len: usize,
     /// Computes each layer again on the way back instead of keeping what it computed: less memory, more time.
     pub recompute_layers: bool,
+    /// Numbers of the products in a step; validation is in f32.
+    pub precision: Precision,
     /// Peak of the schedule.
     pub learning_rate: f64,
     /// Last rate as a share of the peak.
@@ -81,6 +83,7 @@ impl Default for TrainSettings {
             threads: 1,
             sequence_len: 256,
             recompute_layers: false,
+            precision: Precision::F32,
             learning_rate: 1e-3,
             learning_rate_floor: 0.1,
             warmup_steps: 50,
@@ -140,6 +143,7 @@ pub struct PretrainOutcome {
 /// `NotFinite` if the loss or gradient is not a number: the last good checkpoint is kept. `Setting`, `Format`, `Io`.
 pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &Device) -> Result<PretrainOutcome> {
     recipe.train.check()?;
+    recipe.train.precision.check(device)?;
     recipe.optimizer.check()?;
     let tokenizer = Tokenizer::open(&recipe.tokenizer)?;
     let run = Run::open(folder, recipe)?;
@@ -235,6 +239,7 @@ fn load_corpora(recipe: &PretrainRecipe, data: &Path, tokenizer: &Tokenizer, mod
 /// side by side; their order of summation is fixed.
 fn step_gradients(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, step: usize) -> (f32, Gradients) {
     let (mut loss, mut sum) = (0.0, Gradients::new());
+    let model = &model.clone().with_precision(settings.precision);
     let held = Held { recompute_layers: settings.recompute_layers, ..Held::default() };
     let scale = 1.0 / (settings.batch * settings.accumulation * settings.sequence_len) as f32;
     for pass in 0..settings.accumulation {

@@ -8,6 +8,7 @@ use super::source::{Mixture, OnPolicy};
 use super::task::TaskSettings;
 use crate::corpus::CorpusSettings;
 use crate::loss::Loss;
+use crate::model::Precision;
 use crate::optimizer::AdamWSettings;
 use crate::{Error, Result};
 
@@ -95,6 +96,8 @@ pub struct DistillSettings {
     /// Computes each layer of the drafter again on the way back instead of keeping what it computed: less memory, more
     /// time.
     pub recompute_layers: bool,
+    /// Numbers of the products in a step; what is written and measured is f32.
+    pub precision: Precision,
     /// Peak of the schedule.
     pub learning_rate: f64,
     /// Last rate as a share of the peak.
@@ -117,6 +120,7 @@ impl Default for DistillSettings {
             rollout_rows: 64,
             chunk_rows: 512,
             recompute_layers: false,
+            precision: Precision::F32,
             learning_rate: 5e-4,
             learning_rate_floor: 0.1,
             warmup_steps: 20,

@@ -8,7 +8,7 @@ use super::batch::Batch;
 use crate::backward::{Held, backward_at};
 use crate::loss::divergence::{Teacher, divergence};
 use crate::loss::{Loss, Sigma};
-use crate::model::{Llama, host};
+use crate::model::{Llama, Precision, host};
 use crate::optimizer::Gradients;
 
 /// What a step gives besides gradients.
@@ -38,6 +38,8 @@ pub struct Objective {
     pub temperature: f64,
     /// Of the drafter's pass; the target's logits come in the same chunks.
     pub held: Held,
+    /// Of both models' products.
+    pub precision: Precision,
 }
 
 /// The gradient of the mean loss over `batch`'s positions on the drafter's weights, and what was measured on the way.
@@ -45,11 +47,12 @@ pub struct Objective {
 /// `target` is frozen. Both models read the same tokens; no gradient reaches the target or the tokens. Where the batch
 /// brings the target's judgement, the target does not run.
 pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, objective: Objective) -> (Gradients, Measured) {
+    let target = &target.clone().with_precision(objective.precision);
     let judged = judge(target, batch);
     let kept = kept_ids(drafter);
     // Leaves of its own, so that tapes of passes running side by side stay apart.
-    let drafter = &drafter.clone().trainable();
-    let Objective { loss, temperature, held } = objective;
+    let drafter = &drafter.clone().trainable().with_precision(objective.precision);
+    let Objective { loss, temperature, held, .. } = objective;
     let positions = batch.next.len();
     let mut sums = Sums::default();
     let (_, mut gradients) = backward_at(drafter, batch.tokens.clone(), batch.places.clone(), held, |logits, range| {
@@ -105,7 +108,8 @@ mod tests {
     use crate::optimizer::{self, AdamWSettings, Optimizer};
 
     fn objective(loss: Loss) -> Objective {
-        Objective { loss, temperature: 1.0, held: Held { chunk_rows: 7, recompute_layers: false } }
+        let held = Held { chunk_rows: 7, recompute_layers: false };
+        Objective { loss, temperature: 1.0, held, precision: Precision::F32 }
     }
 
     fn example(first: u32) -> Example {
@@ -148,7 +152,7 @@ mod tests {
         for loss in Loss::ALL {
             let run = |chunk_rows, recompute_layers| {
                 let held = Held { chunk_rows, recompute_layers };
-                gradients(&target, &drafter, &batch, Objective { loss, temperature: 0.7, held })
+                gradients(&target, &drafter, &batch, Objective { temperature: 0.7, held, ..objective(loss) })
             };
             let (whole, measured) = run(1000, false);
             for (chunk_rows, recompute_layers) in [(1, false), (5, false), (5, true)] {

@@ -70,11 +70,11 @@ impl Llama {
         let mask = self.cache_mask(cache, seq);
         let mut hidden = self.embed(tokens);
         for (index, layer) in self.layers.iter().enumerate() {
-            let (query, key, value) = layer.project(&self.config, hidden.clone(), batch, seq, &rotation);
+            let (query, key, value) = layer.project(self, hidden.clone(), batch, seq, &rotation);
             let key = append(&mut cache.keys[index], key, cache.len);
             let value = append(&mut cache.values[index], value, cache.len);
-            hidden = hidden + layer.attend(&self.config, query, key, value, Some(mask.clone()));
-            hidden = hidden.clone() + layer.feed_forward(&self.config, hidden);
+            hidden = hidden + layer.attend(self, query, key, value, Some(mask.clone()));
+            hidden = hidden.clone() + layer.feed_forward(self, hidden);
         }
         cache.len = total;
         let last = hidden.reshape([batch, seq, self.config.hidden_len]).narrow(1, seq - 1, 1);

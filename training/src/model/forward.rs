@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::fused::{Rotation, causal_softmax, rms_norm, swiglu};
-use super::{Layer, Llama, ModelConfig};
+use super::{Layer, Llama};
 
 /// What is added to the score of a position that may not be seen.
 pub(super) const MASKED: f32 = -1e30;
@@ -44,9 +44,9 @@ impl Llama {
         rotation: &Rotation,
     ) -> Tensor<2> {
         let layer = &self.layers[layer];
-        let (query, key, value) = layer.project(&self.config, hidden.clone(), batch, seq, rotation);
-        let hidden = hidden + layer.attend(&self.config, query, key, value, None);
-        hidden.clone() + layer.feed_forward(&self.config, hidden)
+        let (query, key, value) = layer.project(self, hidden.clone(), batch, seq, rotation);
+        let hidden = hidden + layer.attend(self, query, key, value, None);
+        hidden.clone() + layer.feed_forward(self, hidden)
     }
 
     /// The last norm: `[rows, hidden_len]` to what the head reads.
@@ -56,7 +56,7 @@ impl Llama {
 
     /// Logits of normalised hidden states: `[rows, hidden_len]` to `[rows, head_rows]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        linear(hidden, self.head.as_ref().unwrap_or(&self.embedding))
+        self.precision.linear(hidden, self.head.as_ref().unwrap_or(&self.embedding))
     }
 
     /// Rotary tables of `seq` positions from `start` on.
@@ -78,15 +78,15 @@ impl Layer {
     /// Rotated queries `[batch, heads, seq, head_len]`, rotated keys and values `[batch, kv_heads, seq, head_len]`.
     pub(super) fn project(
         &self,
-        config: &ModelConfig,
+        model: &Llama,
         hidden: Tensor<2>,
         batch: usize,
         seq: usize,
         rotation: &Rotation,
     ) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        let Llama { config, precision, .. } = model;
         let normed = rms_norm(hidden, self.attention_norm.clone(), config.norm_eps);
-        let mut parts =
-            [linear(normed.clone(), &self.query), linear(normed.clone(), &self.key), linear(normed, &self.value)];
+        let mut parts = [&self.query, &self.key, &self.value].map(|weight| precision.linear(normed.clone(), weight));
         if let Some(biases) = &self.qkv_bias {
             let mut index = 0;
             parts = parts.map(|part| {
@@ -117,37 +117,34 @@ impl Layer {
     /// there is no past.
     pub(super) fn attend(
         &self,
-        config: &ModelConfig,
+        model: &Llama,
         query: Tensor<4>,
         key: Tensor<4>,
         value: Tensor<4>,
         mask: Option<Tensor<4>>,
     ) -> Tensor<2> {
+        let Llama { config, precision, .. } = model;
         let [batch, heads, seq, head_len] = query.dims();
         let group = heads / config.kv_heads;
         let scale = 1.0 / (head_len as f32).sqrt();
         let query = query.mul_scalar(scale).reshape([batch, config.kv_heads, group * seq, head_len]);
-        let scores = query.matmul(key.swap_dims(2, 3));
+        let scores = precision.product(query, key.swap_dims(2, 3));
         let weights = match mask {
             Some(mask) => activation::softmax(scores + mask, 3),
             None => causal_softmax(scores),
         };
-        let mixed = weights.matmul(value);
+        let mixed = precision.product(weights, value);
         let mixed = mixed.reshape([batch, heads, seq, head_len]).swap_dims(1, 2);
-        linear(mixed.reshape([batch * seq, heads * head_len]), &self.output)
+        precision.linear(mixed.reshape([batch * seq, heads * head_len]), &self.output)
     }
 
     /// SwiGLU: `[rows, hidden_len]` to the same.
-    pub(super) fn feed_forward(&self, config: &ModelConfig, hidden: Tensor<2>) -> Tensor<2> {
+    pub(super) fn feed_forward(&self, model: &Llama, hidden: Tensor<2>) -> Tensor<2> {
+        let Llama { config, precision, .. } = model;
         let normed = rms_norm(hidden, self.ffn_norm.clone(), config.norm_eps);
-        let gate = linear(normed.clone(), &self.gate);
-        linear(swiglu(gate, linear(normed, &self.up)), &self.down)
+        let gate = precision.linear(normed.clone(), &self.gate);
+        precision.linear(swiglu(gate, precision.linear(normed, &self.up)), &self.down)
     }
-}
-
-/// `x` `[rows, in]` times the transpose of `weight` `[out, in]`.
-pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-    x.matmul(weight.clone().transpose())
 }
 
 /// Rows of equal length as `[batch, seq]` on `device`.
@@ -166,6 +163,7 @@ pub fn token_tensor(rows: &[impl AsRef<[u32]>], device: &Device) -> Tensor<2, In
 
 #[cfg(test)]
 mod tests {
+    use super::super::ModelConfig;
     use super::super::weights::host;
     use super::*;
 

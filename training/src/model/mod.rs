@@ -17,10 +17,12 @@ mod config;
 mod forward;
 mod fused;
 mod hugging_face;
+mod precision;
 mod weights;
 
 pub use cache::Cache;
 pub use config::{ModelConfig, RopeScaling};
 pub use forward::token_tensor;
+pub use precision::Precision;
 pub(crate) use weights::host;
 pub use weights::{HostTensor, Layer, Llama};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::ModelConfig;
+use super::{ModelConfig, Precision};
 use crate::random::Stream;
 use crate::{Error, Result};
 
@@ -67,6 +67,8 @@ pub struct Llama {
     pub(super) sin: Tensor<2>,
     /// The same tables in host memory.
     pub(super) rotary: Arc<(Vec<f32>, Vec<f32>)>,
+    /// Of its products.
+    pub(super) precision: Precision,
 }
 
 impl Llama {
@@ -121,7 +123,7 @@ impl Llama {
         let norm = take("model.norm.weight");
         let head = (!config.tied_head).then(|| take("lm_head.weight"));
         let (cos, sin, rotary) = rotary_tables(&config, device);
-        Self { config, embedding, layers, norm, head, cos, sin, rotary }
+        Self { config, embedding, layers, norm, head, cos, sin, rotary, precision: Precision::F32 }
     }
 
     /// Normal weights of deviation 0.02, residual projections divided by √(2·layers), norms 1, biases 0.
@@ -229,7 +231,18 @@ impl Llama {
                 (name, tensor)
             })
             .collect();
-        Self { cos: self.cos, sin: self.sin, rotary: self.rotary, ..Self::assemble(config, &device, made) }
+        let (cos, sin, rotary, precision) = (self.cos, self.sin, self.rotary, self.precision);
+        Self { cos, sin, rotary, precision, ..Self::assemble(config, &device, made) }
+    }
+
+    /// The same weights, multiplied in these numbers.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// Numbers of the products.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Weights that ask for gradients.
