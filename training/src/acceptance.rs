@@ -10,18 +10,30 @@
 
 pub mod trace;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::random::Stream;
 
 /// How the target chooses its tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The best token, the lowest id among equals.
     Greedy,
     /// A draw at this temperature.
     Sampled(f64),
+}
+
+impl Mode {
+    /// The mode of a recipe's temperature, where 0 is greedy.
+    pub fn at(temperature: f64) -> Self {
+        if temperature == 0.0 { Self::Greedy } else { Self::Sampled(temperature) }
+    }
+
+    /// Its temperature; 0 when greedy.
+    pub fn temperature(self) -> f64 {
+        if let Self::Sampled(temperature) = self { temperature } else { 0.0 }
+    }
 }
 
 impl std::fmt::Display for Mode {
@@ -79,7 +91,7 @@ fn rounds(chances: &[f32], draft_len: usize) -> Rounds {
 }
 
 /// A figure with its 95 % bootstrap interval over texts.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// Over all texts.
     pub value: f64,
@@ -96,7 +108,7 @@ impl std::fmt::Display for Figure {
 }
 
 /// Block efficiency at one draft length.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BlockEfficiency {
     /// Most tokens drafted in a round, γ.
     pub draft_len: usize,
@@ -111,7 +123,7 @@ pub struct BlockEfficiency {
 }
 
 /// A drafter's worth on a set of texts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// How the texts were chosen by the target.
     pub mode: Mode,

@@ -156,7 +156,7 @@ pub fn model_digest(folder: &Path) -> Result<String> {
     let digests = files.iter().map(|file| file_digest(file)).collect::<Result<Vec<_>>>()?;
     match &digests[..] {
         [single] => Ok(single.clone()),
-        several => Ok(Sha256::digest(several.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect()),
+        several => Ok(hexadecimal(&Sha256::digest(several.join("\n")))),
     }
 }
 
@@ -166,6 +166,11 @@ pub fn model_digest(folder: &Path) -> Result<String> {
 /// `Format` if the file cannot be read.
 pub fn tokenizer_digest(folder: &Path) -> Result<String> {
     file_digest(&folder.join("tokenizer.json"))
+}
+
+/// Bytes of a digest as text.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn file_digest(file: &Path) -> Result<String> {

@@ -5,6 +5,7 @@
 //! are timed too, in the runtime's own loop.
 
 mod clock;
+mod piece;
 mod recipe;
 mod records;
 mod report;
@@ -13,7 +14,7 @@ mod score;
 use std::path::Path;
 
 use burn::tensor::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use clock::{ClockRow, Rule};
 pub use recipe::{ClockSettings, DrafterSettings, EvaluateRecipe, EvaluateTask};
@@ -26,15 +27,18 @@ use crate::distill::batch::Example;
 use crate::distill::pair::Pair;
 use crate::distill::rollout::Limits;
 use crate::distill::task::hold_out;
+use crate::part::Part;
+use crate::run::{self, Report};
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result, folder, run};
+use crate::{Error, Result, folder};
+use piece::Piece;
 
 /// Everything that was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Evaluation {
     /// Version of this program.
     pub program: &'static str,
-    /// Commit of the sources in the current folder; none outside a repository.
+    /// Commit of the sources that the program was built from, if it knows.
     pub commit: Option<String>,
     /// The recipe, resolved.
     pub recipe: EvaluateRecipe,
@@ -49,7 +53,7 @@ pub struct Evaluation {
 }
 
 /// One drafter on one task at one temperature.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// The drafter's name in the recipe.
     pub drafter: String,
@@ -64,7 +68,7 @@ pub struct Row {
 }
 
 /// How good the target's answers were.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScoreRow {
     /// The task's name.
     pub task: String,
@@ -77,8 +81,11 @@ pub struct ScoreRow {
 /// Evaluates the recipe and writes `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for each
 /// drafter `acceptance.NAME.json`, which `export` puts into the manifest of a pack of the same two models.
 ///
+/// An evaluation that was killed goes on after the last task and temperature that was done, acceptance and clock apart;
+/// one of another recipe, other weights or other texts begins anew.
+///
 /// # Errors
-/// `Mismatch` if a drafter does not share the target's vocabulary; `Setting`, `Format`, `Io`.
+/// `Mismatch` if a drafter does not share the target's vocabulary; `Setting`, `Format`, `Runtime`, `Io`.
 pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Device) -> Result<Evaluation> {
     recipe.check()?;
     let pairs = recipe
@@ -87,38 +94,78 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
         .map(|drafter| Pair::open(&recipe.target, &drafter.path, device))
         .collect::<Result<Vec<_>>>()?;
     let first = pairs.first().ok_or_else(|| Error::setting("drafter", "a recipe needs at least one"))?;
-    let (mut rows, mut scores, mut clock) = (Vec::new(), Vec::new(), Vec::new());
-    for task in &recipe.task {
-        let examples = prompts(recipe, task, first, &pairs, data)?;
-        for &temperature in &recipe.temperatures {
-            let mode = if temperature == 0.0 { Mode::Greedy } else { Mode::Sampled(temperature) };
-            let texts = write(recipe, first, &examples, mode)?;
-            if let Some(score) = task.score {
-                scores.push(scored(score, task, mode, &examples, &texts, &first.tokenizer, recipe.seed)?);
-            }
-            rows.extend(compare(recipe, task, &pairs, &texts));
-            clock.extend(clock::time(recipe, task, mode, &examples, &first.tokenizer)?);
-        }
+    let prompts = recipe.task.iter().map(|task| prompts(recipe, task, first, &pairs, data));
+    let prompts = prompts.collect::<Result<Vec<_>>>()?;
+    let whole = out.join("evaluation.json");
+    let (mut part, done) = Part::open::<Piece>(&whole, &piece::header(recipe, &pairs, &prompts)?)?;
+    let blocks = recipe.task.iter().zip(&prompts).flat_map(|(task, examples)| {
+        let modes = recipe.temperatures.iter().map(|&temperature| Mode::at(temperature));
+        modes.flat_map(move |mode| [false, true].map(|timed| Block { task, examples, mode, timed }))
+    });
+    let blocks: Vec<Block<'_>> = blocks.collect();
+    let answers = |blocks: &[Block<'_>]| blocks.iter().map(|block| block.answers(recipe)).sum();
+    let mut report = Report::new(answers(&blocks), answers(&blocks[..done.len().min(blocks.len())]));
+    let (begun, mut found) = (done.len(), Piece::default());
+    done.into_iter().for_each(|piece| found.extend(piece));
+    for block in blocks.iter().skip(begun) {
+        let piece = block.measure(recipe, &pairs, &mut report)?;
+        part.push(&piece)?;
+        found.extend(piece);
     }
     let evaluation = Evaluation {
         program: env!("CARGO_PKG_VERSION"),
         commit: run::commit(),
         recipe: recipe.clone(),
         target_parameters: first.target.config().parameters(),
-        rows,
-        scores,
-        clock,
+        rows: found.rows,
+        scores: found.scores,
+        clock: found.clock,
     };
-    std::fs::create_dir_all(out).map_err(|source| Error::Io { path: out.to_owned(), source })?;
     let json = serde_json::to_string_pretty(&evaluation).expect("plain numbers and names");
-    folder::write_file(&out.join("evaluation.json"), json.as_bytes())?;
+    folder::write_file(&whole, json.as_bytes())?;
     folder::write_file(&out.join("evaluation.md"), report::markdown(&evaluation).as_bytes())?;
     folder::write_file(&out.join("evaluation.html"), report::html(&evaluation).as_bytes())?;
     for (drafter, pair) in recipe.drafter.iter().zip(&pairs) {
         let records = Records::new(&evaluation.rows, &drafter.name, &pair.target, &pair.drafter);
         records.write(&out.join(format!("acceptance.{}.json", drafter.name)))?;
     }
+    part.finish()?;
     Ok(evaluation)
+}
+
+/// A task at a temperature: what the models' passes say of it, or what the clock says.
+struct Block<'a> {
+    task: &'a EvaluateTask,
+    examples: &'a [Example],
+    mode: Mode,
+    timed: bool,
+}
+
+impl Block<'_> {
+    /// Answers that it takes.
+    fn answers(&self, recipe: &EvaluateRecipe) -> usize {
+        if self.timed { clock::answers(recipe, self.mode, self.examples) } else { self.examples.len() }
+    }
+
+    fn measure(&self, recipe: &EvaluateRecipe, pairs: &[Pair], report: &mut Report) -> Result<Piece> {
+        let &Self { task, examples, mode, timed } = self;
+        let first = &pairs[0];
+        let message = format!("{}, {mode}", task.name);
+        if timed {
+            let clock = clock::time(recipe, task, mode, examples, &first.tokenizer, |tokens| {
+                report.step(tokens, &message);
+            })?;
+            return Ok(Piece { clock, ..Piece::default() });
+        }
+        let texts = write(recipe, first, examples, mode)?;
+        let score = |score| scored(score, task, mode, examples, &texts, &first.tokenizer, recipe.seed);
+        let scores = task.score.map(score).transpose()?;
+        let rows = compare(recipe, task, pairs, &texts);
+        let tokens = texts.examples.iter().map(|example| example.completion.len()).sum();
+        let acceptance = rows.last().map_or(0.0, |row| row.summary.acceptance.value);
+        report.steps(examples.len(), tokens, &format!("{message}, acceptance {acceptance:.3}"));
+        Ok(Piece { rows, scores: scores.into_iter().collect(), clock: vec![] })
+    }
 }
 
 /// The task's prompts and reference completions: those that `distill` holds out where seed and number agree.
@@ -234,6 +281,44 @@ mod tests {
         assert_eq!(records.len(), 6, "two temperatures, three draft lengths");
         assert!(records.iter().all(|record| (record.acceptance - 1.0).abs() < 1e-4 && record.prompts == Some(6)));
         assert!(out.join("evaluation.html").exists() && out.join("evaluation.md").exists());
+    }
+
+    #[test]
+    fn a_killed_evaluation_goes_on_after_its_last_block() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = recipe(root.path());
+        let run = |recipe: &EvaluateRecipe, out: &str| {
+            evaluate(recipe, root.path(), &root.path().join(out), &Device::flex()).unwrap()
+        };
+        let whole = run(&recipe, "whole");
+        let kept = |recipe: &EvaluateRecipe| {
+            let open = |drafter: &DrafterSettings| Pair::open(&recipe.target, &drafter.path, &Device::flex()).unwrap();
+            let pairs: Vec<Pair> = recipe.drafter.iter().map(open).collect();
+            let held = prompts(recipe, &recipe.task[0], &pairs[0], &pairs, root.path()).unwrap();
+            let header = piece::header(recipe, &pairs, &[held]).unwrap();
+            let path = root.path().join("broken/evaluation.json");
+            let (mut part, _) = Part::open::<Piece>(&path, &header).unwrap();
+            // Killed after the greedy texts; the mark shows that they were not measured again.
+            let (mut rows, scores) = (whole.rows[..2].to_vec(), whole.scores[..1].to_vec());
+            rows[0].task = "kept".into();
+            part.push(&Piece { rows, scores, clock: vec![] }).unwrap();
+        };
+        kept(&recipe);
+        let resumed = run(&recipe, "broken");
+        assert_eq!(report::markdown(&resumed).replace("| kept |", "| sums |"), report::markdown(&whole));
+        assert_eq!(resumed.rows[0].task, "kept");
+        let left = std::fs::read_dir(root.path().join("broken")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!left.into_iter().any(|name| name.to_string_lossy().ends_with(".part")), "nothing stays beside it");
+
+        kept(&recipe);
+        let other = EvaluateRecipe { completion_len_max: 11, ..recipe.clone() };
+        assert_eq!(run(&other, "broken").rows[0].task, "sums", "another recipe");
+        kept(&recipe);
+        let target = recipe.drafter[1].path.clone();
+        let model = hugging_face::load(&target, &Device::flex()).unwrap().map(|_, tensor| tensor.mul_scalar(1.01));
+        let tokens = root.path().join("tokenizer.json");
+        folder::replace(&target, |folder| hugging_face::save(folder, &model, Some(&tokens))).unwrap();
+        assert_eq!(run(&recipe, "broken").rows[0].task, "sums", "other weights in the same folder");
     }
 
     #[test]

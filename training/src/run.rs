@@ -221,7 +221,7 @@ impl Report {
         self.tokens += tokens as u64;
         let rate = self.tokens as f64 / self.began.elapsed().as_secs_f64();
         self.bar.set_message(format!("{rate:.0} tok/s {message}"));
-        self.bar.inc(1);
+        self.bar.inc(steps as u64);
         if self.bar.is_hidden() && self.last.elapsed().as_secs() >= 30 {
             self.last = Instant::now();
             let left = self.bar.eta().as_secs();
@@ -240,6 +240,11 @@ pub fn commit() -> Option<String> {
     commit_of(Path::new("."))
 }
 
+        self.steps(1, tokens, message)
+    }
+
+    /// As [`Report::step`], for `steps` that were made together.
+    pub fn steps(&mut self, steps: usize, tokens: usize, message: &str) -> f64 {
 fn commit_of(folder: &Path) -> Option<String> {
     let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).current_dir(folder).output().ok()?;
     let text = output.status.success().then_some(output.stdout)?;

@@ -26,8 +26,7 @@ impl HeldOut {
     /// # Errors
     /// `Setting` if a prompt does not fit the context.
     pub fn write(target: &Llama, prompts: &[Vec<u32>], mode: Mode, limits: Limits, seed: u64) -> Result<Self> {
-        let temperature = if let Mode::Sampled(temperature) = mode { temperature } else { 0.0 };
-        let sampling = Sampling { temperature, top_p: 1.0 };
+        let sampling = Sampling { temperature: mode.temperature(), top_p: 1.0 };
         let requests: Vec<Request<'_>> =
             prompts.iter().enumerate().map(|(key, prompt)| Request { prompt, sampling, key: key as u64 }).collect();
         let answers = rollout(target, &requests, limits, seed)?;

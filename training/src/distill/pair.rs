@@ -253,7 +253,7 @@ impl Texts {
         for (task, examples) in &self.held {
             let prompts: Vec<Vec<u32>> = examples.iter().map(|example| example.prompt.clone()).collect();
             for &temperature in &select.temperatures {
-                let mode = if temperature == 0.0 { Mode::Greedy } else { Mode::Sampled(temperature) };
+                let mode = Mode::at(temperature);
                 let texts = HeldOut::write(&pair.target, &prompts, mode, limits, recipe.train.seed ^ 0x6865_6c64)?;
                 sets.push(TaskHeldOut { task: task.clone(), texts });
             }
@@ -269,7 +269,7 @@ pub(crate) fn digest(model: &Llama) -> String {
         hash.update(tensor.name.as_bytes());
         tensor.values.iter().for_each(|value| hash.update(value.to_le_bytes()));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    dataset::hexadecimal(&hash.finalize())
 }
 
 /// Reads texts that the target wrote: the Parquet of `generate`, which must be this target's, or JSON lines. With

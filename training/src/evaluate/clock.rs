@@ -10,7 +10,7 @@ use drafthorse::{
     Account, DraftLength, Drafting, Engine, EngineOptions, Event, GenerationOptions, Lenience, Prompt, Session,
     SessionOptions, Verification,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::recipe::{DrafterSettings, EvaluateRecipe, EvaluateTask};
 use crate::acceptance::{Figure, Mode, bootstrap, bootstrap_of};
@@ -19,7 +19,7 @@ use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 /// How the loop drafts and verifies.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// The target alone.
@@ -51,7 +51,7 @@ impl std::fmt::Display for Rule {
 }
 
 /// One pack on one task under one rule.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClockRow {
     /// The drafter's name in the recipe.
     pub drafter: String,
@@ -82,7 +82,18 @@ struct Taken {
     score: f64,
 }
 
-/// Times every drafter of the recipe that has a pack on the first prompts of `examples`.
+/// Answers that [`time`] takes of these.
+pub(super) fn answers(recipe: &EvaluateRecipe, mode: Mode, examples: &[Example]) -> usize {
+    let packs = recipe.drafter.iter().filter(|drafter| drafter.pack.is_some()).count();
+    recipe.clock.repeats * timed(recipe, examples).len() * packs * rules(recipe, mode).len()
+}
+
+fn timed<'a>(recipe: &EvaluateRecipe, examples: &'a [Example]) -> &'a [Example] {
+    &examples[..recipe.clock.prompts.min(examples.len())]
+}
+
+/// Times every drafter of the recipe that has a pack on the first prompts of `examples`; `on_answer` hears of each
+/// answer how many tokens it has.
 ///
 /// # Errors
 /// `Runtime` if a pack does not open or a generation fails.
@@ -92,11 +103,12 @@ pub(super) fn time(
     mode: Mode,
     examples: &[Example],
     tokenizer: &Tokenizer,
+    mut on_answer: impl FnMut(usize),
 ) -> Result<Vec<ClockRow>> {
-    let examples = &examples[..recipe.clock.prompts.min(examples.len())];
+    let examples = timed(recipe, examples);
     let rules = rules(recipe, mode);
-    let timed = |drafter: &DrafterSettings| drafter.pack.clone().map(|pack| (drafter.name.clone(), pack));
-    let packs = recipe.drafter.iter().filter_map(timed);
+    let with_pack = |drafter: &DrafterSettings| drafter.pack.clone().map(|pack| (drafter.name.clone(), pack));
+    let packs = recipe.drafter.iter().filter_map(with_pack);
     let opened = packs.map(|(name, pack)| Timed::open(recipe, name, pack)).collect::<Result<Vec<_>>>()?;
     let least = Taken { ms: f64::INFINITY, ..Taken::default() };
     let mut taken = vec![vec![vec![least; examples.len()]; rules.len()]; opened.len()];
@@ -105,6 +117,7 @@ pub(super) fn time(
             for (pack, taken) in opened.iter().zip(&mut taken) {
                 for (rule, taken) in rules.iter().zip(taken) {
                     let found = pack.answer(task, example, tokenizer, *rule, &options(recipe, mode, *rule, index))?;
+                    on_answer(found.tokens as usize);
                     if found.ms < taken[index].ms {
                         taken[index] = found;
                     }
@@ -187,7 +200,7 @@ fn options(recipe: &EvaluateRecipe, mode: Mode, rule: Rule, prompt: usize) -> Ge
     };
     GenerationOptions {
         max_tokens: Some(recipe.clock.completion_len_max),
-        temperature: Some(if let Mode::Sampled(temperature) = mode { temperature as f32 } else { 0.0 }),
+        temperature: Some(mode.temperature() as f32),
         top_k: Some(0),
         top_p: Some(1.0),
         seed: Some(recipe.seed.wrapping_add(prompt as u64)),

@@ -6,7 +6,7 @@ use drafthorse_pack::Acceptance;
 use serde::{Deserialize, Serialize};
 
 use super::Row;
-use crate::acceptance::{BlockEfficiency, Mode};
+use crate::acceptance::BlockEfficiency;
 use crate::distill::pair::digest;
 use crate::error::IoContext;
 use crate::model::Llama;
@@ -29,7 +29,7 @@ impl Records {
     pub(super) fn new(rows: &[Row], drafter: &str, target_model: &Llama, drafter_model: &Llama) -> Self {
         let record = |row: &Row, block: &BlockEfficiency| Acceptance {
             task: row.task.clone(),
-            temperature: if let Mode::Sampled(temperature) = row.summary.mode { temperature } else { 0.0 },
+            temperature: row.summary.mode.temperature(),
             draft_len: block.draft_len,
             acceptance: block.acceptance,
             by_position: block.acceptance_by_position.iter().map_while(|share| *share).collect(),
