@@ -1,7 +1,10 @@
-//! Byte-level BPE tokenizers: training one, and reading one.
+//! Byte-level BPE tokenizers: training one, and reading one with the chat template beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use drafthorse::{Chat, ChatTemplate, LocalTime, Message};
+use drafthorse_pack::TokenizerFiles;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{
@@ -17,7 +20,13 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// A tokenizer read from a `tokenizer.json`.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    path: PathBuf,
+    /// Read when first asked for: most models have none.
+    template: OnceLock<ChatTemplate>,
 }
+
+/// What a chat template is told the date is, 1 January 2025: the same recipe gives the same prompts on any day.
+const DATE_UNIX_SECONDS: i64 = 1_735_689_600;
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`.
@@ -26,7 +35,7 @@ impl Tokenizer {
     /// `Format` if it cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         let inner = tokenizers::Tokenizer::from_file(path).map_err(|error| Error::format(path, error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, path: path.to_owned(), template: OnceLock::new() })
     }
 
     /// Tokens of a text; text that looks like a special token is one.
@@ -45,6 +54,36 @@ impl Tokenizer {
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode(text, true).map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Tokens of a prompt that asks `text` as a user's message, in the chat template that the runtime too finds in the
+    /// tokenizer's folder, up to where the answer begins.
+    ///
+    /// # Errors
+    /// `Setting` if the folder has no chat template; `Format` if it does not parse or refuses the message; `Tokenizer`.
+    pub fn encode_message(&self, text: &str) -> Result<Vec<u32>> {
+        let template = match self.template.get() {
+            Some(template) => template,
+            None => {
+                let opened = self.open_template()?;
+                self.template.get_or_init(|| opened)
+            }
+        };
+        let messages = [Message::new("user", text)];
+        let chat = Chat { now: LocalTime::new(DATE_UNIX_SECONDS, 0), ..Chat::new(&messages) };
+        let prompt = template.render(&chat).map_err(|error| Error::format(&self.path, error.to_string()))?;
+        self.encode(&prompt)
+    }
+
+    fn open_template(&self) -> Result<ChatTemplate> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let wrong = |reason: String| Error::format(&self.path, reason);
+        let files = TokenizerFiles::open(folder).map_err(|error| wrong(error.to_string()))?;
+        if files.chat_templates.is_empty() {
+            let reason = format!("{} has none in tokenizer_config.json, and no chat_template.jinja", folder.display());
+            return Err(Error::setting("prompt.chat", format!("needs a chat template: {reason}")));
+        }
+        ChatTemplate::open(&files).map_err(|error| wrong(error.to_string()))
     }
 
     /// Text of tokens, special ones included.

@@ -28,6 +28,14 @@ pub struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
+    /// The tokenizer in `folder`, whatever else the folder holds.
+    ///
+    /// # Errors
+    /// `Missing` without a tokenizer.json, `Malformed`, `TooLarge`, or `Io`.
+    pub fn open(folder: &Path) -> Result<Self> {
+        find(&Root::new(folder, &[])?, "")
+    }
+
     /// The template called `name`; without a name the default one, or the only one.
     pub fn chat_template(&self, name: Option<&str>) -> Option<&ChatTemplate> {
         let wanted = name.unwrap_or("default");

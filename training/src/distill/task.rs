@@ -37,6 +37,9 @@ pub enum PromptEnd {
     After(String),
     /// After a number of tokens drawn between these two, both included.
     Tokens([usize; 2]),
+    /// Before the first occurrence of this text, which is left out: what stands there is a user's message, and the prompt
+    /// is that message in the model's own chat template. Documents without the text are left out.
+    Chat(String),
 }
 
 impl TaskSettings {
@@ -78,6 +81,10 @@ impl PromptEnd {
                 let at = (least + stream.below(most - least + 1)).min(prompt.len());
                 let completion = prompt.split_off(at);
                 (prompt, completion)
+            }
+            Self::Chat(mark) => {
+                let Some((message, answer)) = document.split_once(mark) else { return Ok(None) };
+                (tokenizer.encode_message(message.trim())?, tokenizer.encode(answer.trim_start())?)
             }
         };
         Ok((!prompt.is_empty() && !completion.is_empty()).then_some((prompt, completion)))
@@ -147,6 +154,29 @@ mod tests {
         assert_eq!(examples.len(), 1);
         assert_eq!(tokenizer.decode(&examples[0].prompt).unwrap(), "Q: one and one? A:");
         assert_eq!(tokenizer.decode(&examples[0].completion).unwrap(), " two<|endoftext|>");
+    }
+
+    #[test]
+    fn a_message_goes_through_the_models_own_chat_template() {
+        let (folder, _) = folder();
+        let open = || Tokenizer::open(&folder.path().join("tokenizer.json")).unwrap();
+        let task = task(PromptEnd::Chat("A:".into()));
+        let error = task.examples(folder.path(), &open(), 0, 1).unwrap_err().to_string();
+        assert!(error.contains("prompt.chat") && error.contains("chat_template.jinja"), "{error}");
+
+        let template = "{{ bos_token }}{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}\n\
+                        {% endfor %}{% if add_generation_prompt %}[bot {{ strftime_now('%Y') }}] {% endif %}";
+        std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+        std::fs::write(folder.path().join("tokenizer_config.json"), r#"{"bos_token": "<|endoftext|>"}"#).unwrap();
+        let tokenizer = open();
+        let examples = task.examples(folder.path(), &tokenizer, 0, 1).unwrap();
+        let text = |tokens: &[u32]| tokenizer.decode(tokens).unwrap();
+        assert_eq!(text(&examples[0].prompt), "<|endoftext|>[user] Q: one and one?\n[bot 2025] ");
+        assert_eq!((examples[0].prompt[0], &text(&examples[0].completion)[..]), (0, "two<|endoftext|>"));
+
+        std::fs::write(folder.path().join("chat_template.jinja"), "{% for %}").unwrap();
+        let error = task.examples(folder.path(), &open(), 0, 1).unwrap_err();
+        assert!(matches!(error, Error::Format { .. }), "{error}");
     }
 
     #[test]
