@@ -43,8 +43,8 @@ pub struct DistillOutcome {
 
 /// Distils until the recipe's last step, going on from the run's checkpoint if there is one.
 ///
-/// The run's folder then has `run.toml`, `metrics.jsonl`, `checkpoint/`, `best/` and, if the target wrote texts,
-/// `target_text.jsonl`. A run that was killed and resumed gives the weights of an unbroken one.
+/// The run's folder then has `run.toml`, `metrics.jsonl`, `metrics.svg`, `checkpoint/`, `best/` and, if the target wrote
+/// texts, `target_text.jsonl`. A run that was killed and resumed gives the weights of an unbroken one.
 ///
 /// # Errors
 /// `NotFinite` if the loss or gradient is not a number: the last good checkpoint is kept. `Mismatch` if drafter and
@@ -200,6 +200,7 @@ impl<'a> Distillation<'a> {
     }
 
     fn finish(self) -> Result<DistillOutcome> {
+        self.run.draw()?;
         let best = self.run.best();
         let drafter = crate::import::hugging_face::load(&best, &self.pair.target.device())?;
         let after = self.pair.measure(&drafter, &self.held_out, self.recipe);
@@ -341,6 +342,8 @@ mod tests {
         assert_eq!(scores.len(), 5, "before, thrice on the way and at the end");
         let best = scores.iter().copied().fold(0.0, f64::max);
         assert!((score(&outcome.after) - best).abs() < 1e-9, "the best checkpoint is what comes out");
+        let plot = std::fs::read_to_string(root.path().join("run/metrics.svg")).unwrap();
+        assert!(plot.contains("held out, words, T = 1") && plot.contains(">learning rate<"), "{plot}");
     }
 
     #[test]

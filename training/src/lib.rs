@@ -7,6 +7,7 @@
 pub mod acceptance;
 pub mod backend;
 pub mod backward;
+pub mod chart;
 pub mod corpus;
 pub mod dataset;
 pub mod demo;

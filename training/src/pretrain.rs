@@ -137,7 +137,7 @@ pub struct PretrainOutcome {
 
 /// Trains until the recipe's last step, going on from the run's checkpoint if there is one.
 ///
-/// The run's folder then has `run.toml`, `metrics.jsonl` and `checkpoint/`.
+/// The run's folder then has `run.toml`, `metrics.jsonl`, `metrics.svg` and `checkpoint/`.
 ///
 /// # Errors
 /// `NotFinite` if the loss or gradient is not a number: the last good checkpoint is kept. `Setting`, `Format`, `Io`.
@@ -196,6 +196,7 @@ pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &De
             saved_step = progress.step;
         }
     }
+    run.draw()?;
     Ok(PretrainOutcome { checkpoint: run.checkpoint(), validation: validate(&model, &corpora, settings) })
 }
 

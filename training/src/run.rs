@@ -1,8 +1,10 @@
 //! What is kept of a run: its recipe with seed and commit, its metrics, its last good checkpoint.
 
+mod plot;
+mod scalars;
 mod tensorboard;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,12 @@ pub struct Run {
     folder: PathBuf,
     /// Begun with the first line, when it is known which step comes first.
     events: RefCell<Option<EventFile>>,
+    /// Step that the plot on disk shows.
+    drawn_step: Cell<usize>,
 }
+
+/// A plot is drawn again once the run is longer by this share, so that drawing stays cheap however long the run.
+const DRAWN_SHARE: f64 = 0.1;
 
 /// What `run.toml` holds.
 #[derive(Serialize)]
@@ -67,7 +74,7 @@ impl Run {
         let text = toml::to_string(&record).map_err(|error| Error::format(&path, error.to_string()))?;
         keep_former(folder, &text)?;
         folder::write_file(&path, text.as_bytes())?;
-        Ok(Self { folder: folder.to_owned(), events: RefCell::new(None) })
+        Ok(Self { folder: folder.to_owned(), events: RefCell::new(None), drawn_step: Cell::new(0) })
     }
 
     /// The last good checkpoint: a Hugging Face folder with the optimiser's state beside.
@@ -80,7 +87,7 @@ impl Run {
         self.folder.join("best")
     }
 
-    /// Replaces the checkpoint as a whole.
+    /// Replaces the checkpoint as a whole, and draws the metrics if much has come since they were drawn.
     ///
     /// # Errors
     /// `Io`, for instance when the disk is full; the former checkpoint is then still there.
@@ -92,7 +99,22 @@ impl Run {
             safetensors_file::write(&folder.join("optimizer.safetensors"), &moments, &[])?;
             let path = folder.join("progress.json");
             std::fs::write(&path, serde_json::to_string_pretty(&progress).expect("plain numbers")).at(&path)
-        })
+        })?;
+        if progress.step as f64 >= (1.0 + DRAWN_SHARE) * self.drawn_step.get() as f64 {
+            self.drawn_step.set(progress.step);
+            self.draw()?;
+        }
+        Ok(())
+    }
+
+    /// Draws `metrics.jsonl` as `metrics.svg`, if there is something to draw.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn draw(&self) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let Ok(metrics) = std::fs::read_to_string(&path) else { return Ok(()) };
+        plot::svg(&metrics).map_or(Ok(()), |svg| folder::write_file(&path.with_extension("svg"), svg.as_bytes()))
     }
 
     /// Writes a model as the best one so far.
@@ -218,6 +240,11 @@ impl Report {
 
     /// Counts a step of `tokens` and shows `message`. Returns tokens per second so far.
     pub fn step(&mut self, tokens: usize, message: &str) -> f64 {
+        self.steps(1, tokens, message)
+    }
+
+    /// As [`Report::step`], for `steps` that were made together.
+    pub fn steps(&mut self, steps: usize, tokens: usize, message: &str) -> f64 {
         self.tokens += tokens as u64;
         let rate = self.tokens as f64 / self.began.elapsed().as_secs_f64();
         self.bar.set_message(format!("{rate:.0} tok/s {message}"));
@@ -235,20 +262,9 @@ impl Report {
     }
 }
 
-/// Commit of the sources in the current folder; none outside a repository.
+/// Commit of the sources that this program was built from; none in a debug build, or outside a repository.
 pub fn commit() -> Option<String> {
-    commit_of(Path::new("."))
-}
-
-        self.steps(1, tokens, message)
-    }
-
-    /// As [`Report::step`], for `steps` that were made together.
-    pub fn steps(&mut self, steps: usize, tokens: usize, message: &str) -> f64 {
-fn commit_of(folder: &Path) -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).current_dir(folder).output().ok()?;
-    let text = output.status.success().then_some(output.stdout)?;
-    Some(String::from_utf8(text).ok()?.trim().to_owned())
+    option_env!("DRAFTHORSE_COMMIT").map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -284,9 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_a_repository_no_commit_is_recorded() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(commit_of(folder.path()), None);
+    fn a_program_without_a_commit_records_none() {
         let record = Record { program: "0", commit: None, recipe: &"recipe" };
         assert!(!toml::to_string(&record).unwrap().contains("commit"));
     }

@@ -62,6 +62,8 @@ fn a_tiny_text_is_learned_by_heart() {
     assert!(losses[0].1 < 0.25, "{losses:?}");
     let lines = std::fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 120);
+    let plot = std::fs::read_to_string(root.path().join("run/metrics.svg")).unwrap();
+    assert!(plot.contains(">loss<") && plot.contains(">learning rate<") && !plot.contains(">acceptance<"), "{plot}");
 }
 
 #[test]

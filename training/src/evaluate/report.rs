@@ -6,6 +6,7 @@ use drafthorse::Lenience;
 
 use super::{ClockRow, Evaluation, Row, Rule};
 use crate::acceptance::Figure;
+use crate::chart::{Axis, Chart, Line, escaped};
 
 /// One table for the drafters and one for the target's scores.
 pub(super) fn markdown(evaluation: &Evaluation) -> String {
@@ -75,7 +76,7 @@ pub(super) fn html(evaluation: &Evaluation) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Drafters</title>\n<style>\
          body{font:15px/1.5 sans-serif;margin:2em auto;max-width:72em;padding:0 1em}\
          table{border-collapse:collapse;font-size:13px}td,th{border:1px solid #bbb;padding:.2em .5em;text-align:left}\
-         figure{display:inline-block;margin:1em}svg{background:#fafafa}</style></head><body>\n",
+         figure{display:inline-block;margin:1em;vertical-align:top}</style></head><body>\n",
     );
     let _ = write!(
         page,
@@ -92,7 +93,7 @@ pub(super) fn html(evaluation: &Evaluation) -> String {
         if !plotted.contains(&key) {
             let rows: Vec<&Row> =
                 evaluation.rows.iter().filter(|r| r.task == key.0 && r.summary.mode.to_string() == key.1).collect();
-            plot(&mut page, &format!("{}, {}", key.0, key.1), &rows);
+            figure(&mut page, &by_position(&format!("{}, {}", key.0, key.1), &rows));
             plotted.push(key);
         }
     }
@@ -103,12 +104,16 @@ pub(super) fn html(evaluation: &Evaluation) -> String {
         let lossy = |r: &&ClockRow| matches!(r.rule, Rule::Lenient(..));
         if lossy(&row) && !timed.contains(&key) {
             let rows: Vec<&ClockRow> = evaluation.clock.iter().filter(of).filter(lossy).collect();
-            lossy_curves(&mut page, &format!("{}, {}, {}", key.0, key.1, key.2), &rows);
+            figure(&mut page, &lossy_curves(&format!("{}, {}, {}", key.0, key.1, key.2), &rows));
             timed.push(key);
         }
     }
     page.push_str("</body></html>\n");
     page
+}
+
+fn figure(page: &mut String, chart: &Chart) {
+    let _ = writeln!(page, "<figure>{}</figure>", chart.svg(0.0));
 }
 
 /// Markdown tables, whose cells hold no vertical bar, as HTML.
@@ -127,86 +132,33 @@ fn tables(page: &mut String, markdown: &str) {
     }
 }
 
-const COLOURS: [&str; 6] = ["#1b6ca8", "#c8553d", "#3c8d53", "#8e5ea2", "#b08a00", "#555555"];
-const WIDTH: f64 = 360.0;
-const HEIGHT: f64 = 220.0;
-const MARGIN: f64 = 34.0;
-
 /// Acceptance by draft position at the longest draft length, a line per drafter.
-fn plot(page: &mut String, title: &str, rows: &[&Row]) {
+fn by_position(title: &str, rows: &[&Row]) -> Chart {
+    let line = |row: &&Row| {
+        let shares = row.summary.block.last().map_or(&[][..], |block| &block.acceptance_by_position);
+        let points = shares.iter().enumerate().filter_map(|(at, share)| Some(((at + 1) as f64, (*share)?)));
+        Line { name: row.drafter.clone(), points: points.collect(), labels: vec![] }
+    };
     let positions = rows.iter().filter_map(|row| row.summary.block.last()).map(|block| block.draft_len).max();
     let positions = positions.unwrap_or(1);
-    let x = |position: usize| MARGIN + (WIDTH - 2.0 * MARGIN) * position as f64 / (positions.max(2) - 1) as f64;
-    let y = |share: f64| HEIGHT - MARGIN - (HEIGHT - 2.0 * MARGIN) * share;
-    let _ = write!(
-        page,
-        "<figure><figcaption>{}: acceptance by draft position</figcaption><svg width=\"{WIDTH}\" height=\"{HEIGHT}\">",
-        escaped(title)
-    );
-    for share in [0.0, 0.5, 1.0] {
-        let _ = write!(
-            page,
-            "<line x1=\"{MARGIN}\" x2=\"{}\" y1=\"{1}\" y2=\"{1}\" stroke=\"#ddd\"/><text x=\"4\" y=\"{1}\" \
-             font-size=\"11\">{share}</text>",
-            WIDTH - MARGIN,
-            y(share)
-        );
+    let ticks = (1..=positions).map(|position| (position as f64, position.to_string())).collect();
+    Chart {
+        title: format!("{title}: acceptance by draft position"),
+        x: Axis { from: 1.0, to: positions as f64, ticks },
+        y: Axis::spanning(0.0, 1.0),
+        lines: rows.iter().map(line).collect(),
     }
-    for position in 0..positions {
-        let (at, below) = (x(position), HEIGHT - MARGIN + 16.0);
-        let _ = write!(page, "<text x=\"{at}\" y=\"{below}\" font-size=\"11\">{}</text>", position + 1);
-    }
-    for (index, row) in rows.iter().enumerate() {
-        let colour = COLOURS[index % COLOURS.len()];
-        let shares = row.summary.block.last().map_or(&[][..], |block| &block.acceptance_by_position);
-        let points: Vec<String> = shares
-            .iter()
-            .enumerate()
-            .filter_map(|(position, share)| share.map(|share| format!("{:.1},{:.1}", x(position), y(share))))
-            .collect();
-        let _ = write!(
-            page,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <text x=\"{}\" y=\"{}\" font-size=\"11\" fill=\"{colour}\">{}</text>",
-            points.join(" "),
-            MARGIN + 4.0,
-            MARGIN - 18.0 + 12.0 * index as f64,
-            escaped(&row.drafter)
-        );
-    }
-    page.push_str("</svg></figure>\n");
 }
 
 /// Speed against the target alone by ε, a line per form of leniency; a point's score, where there is one, stands at it.
-fn lossy_curves(page: &mut String, title: &str, rows: &[&ClockRow]) {
-    let fastest = rows.iter().map(|row| row.speedup.value).fold(1.0, f64::max).ceil();
-    let x = |epsilon: f64| MARGIN + (WIDTH - 2.0 * MARGIN) * epsilon;
-    let y = |speed: f64| HEIGHT - MARGIN - (HEIGHT - 2.0 * MARGIN) * speed / fastest;
-    let _ = write!(
-        page,
-        "<figure><figcaption>{}: speed by ε, lossy</figcaption><svg width=\"{WIDTH}\" height=\"{HEIGHT}\">",
-        escaped(title)
-    );
-    for speed in [0.0, 1.0, fastest] {
-        let (at, right) = (y(speed), WIDTH - MARGIN);
-        let _ = write!(
-            page,
-            "<line x1=\"{MARGIN}\" x2=\"{right}\" y1=\"{at}\" y2=\"{at}\" stroke=\"#ddd\"/><text x=\"4\" y=\"{at}\" \
-             font-size=\"11\">{speed}×</text>",
-        );
-    }
-    for epsilon in [0.0, 0.5, 1.0] {
-        let (at, below) = (x(epsilon), HEIGHT - MARGIN + 16.0);
-        let _ = write!(page, "<text x=\"{at}\" y=\"{below}\" font-size=\"11\">{epsilon}</text>");
-    }
+fn lossy_curves(title: &str, rows: &[&ClockRow]) -> Chart {
     type Is = fn(&Lenience) -> bool;
     let forms: [(&str, Is); 3] = [
         ("p/ε", |form| matches!(form, Lenience::Linear(_))),
         ("p/ε²", |form| matches!(form, Lenience::Square(_))),
         ("p^ε", |form| matches!(form, Lenience::Exponential(_))),
     ];
-    for (index, (name, is)) in forms.into_iter().enumerate() {
-        let colour = COLOURS[index];
+    let line = |(name, is): (&str, Is)| {
         let mut points: Vec<(f64, &ClockRow)> = rows
             .iter()
             .filter_map(|row| match &row.rule {
@@ -215,31 +167,21 @@ fn lossy_curves(page: &mut String, title: &str, rows: &[&ClockRow]) {
             })
             .collect();
         points.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let line: Vec<String> =
-            points.iter().map(|(at, row)| format!("{:.1},{:.1}", x(*at), y(row.speedup.value))).collect();
-        let _ = write!(
-            page,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <text x=\"{}\" y=\"{}\" font-size=\"11\" fill=\"{colour}\">{name}</text>",
-            line.join(" "),
-            MARGIN + 4.0 + 40.0 * index as f64,
-            MARGIN - 18.0
-        );
-        for (at, row) in points {
-            let (at, up) = (x(at), y(row.speedup.value));
-            let _ = write!(page, "<circle cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"3\" fill=\"{colour}\"/>");
-            if let Some(score) = &row.score {
-                let score = format!("{:.2}", score.value);
-                let _ = write!(page, "<text x=\"{:.1}\" y=\"{up:.1}\" font-size=\"9\">{score}</text>", at + 5.0);
-            }
+        let score = |row: &ClockRow| row.score.as_ref().map_or_else(String::new, |score| format!("{:.2}", score.value));
+        Line {
+            name: name.into(),
+            labels: points.iter().map(|(_, row)| score(row)).collect(),
+            points: points.into_iter().map(|(at, row)| (at, row.speedup.value)).collect(),
         }
+    };
+    let fastest = rows.iter().map(|row| row.speedup.value).fold(1.0, f64::max).ceil();
+    let ticks = [0.0, 1.0, fastest].map(|speed| (speed, format!("{speed}×"))).into();
+    Chart {
+        title: format!("{title}: speed by ε, lossy"),
+        x: Axis::spanning(0.0, 1.0),
+        y: Axis { from: 0.0, to: fastest, ticks },
+        lines: forms.into_iter().map(line).collect(),
     }
-    page.push_str("</svg></figure>\n");
-}
-
-/// Names come from recipes: they may not become markup.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -306,7 +248,7 @@ mod tests {
             row(lenient(Lenience::Linear, 0.5), 1.2, None),
         ];
         let page = html(&Evaluation { clock, ..evaluation() });
-        assert_eq!(page.matches("lossy</figcaption>").count(), 1, "one drafter, task and temperature");
+        assert_eq!(page.matches("lossy</text>").count(), 1, "one drafter, task and temperature");
         assert_eq!(page.matches("<circle").count(), 3, "the target alone has no ε");
         assert!(page.contains(">0.25</text>") && page.contains(">0.12</text>"), "scores stand at their points");
         // ε grows to the right and speed upwards: 0.5 at 2× comes before 0.8 at 1.5×.
@@ -318,7 +260,7 @@ mod tests {
     fn the_page_is_whole_and_names_are_not_markup() {
         let page = html(&evaluation());
         assert!(!page.contains("<b>") && page.contains("&lt;b&gt;"));
-        assert!(!page.contains("http") && !page.contains("<script"));
+        assert!(!page.replace("http://www.w3.org/2000/svg", "").contains("http") && !page.contains("<script"));
         for tag in ["table", "tr", "td", "svg", "figure", "body"] {
             let count = |mark: &str| page.matches(mark).count();
             assert_eq!(count(&format!("<{tag}>")) + count(&format!("<{tag} ")), count(&format!("</{tag}>")), "{tag}");

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::{Message, Oneof};
 use serde_json::Value;
 
+use super::scalars::scalars;
 use crate::Result;
 use crate::error::IoContext;
 
@@ -84,8 +85,8 @@ impl EventFile {
     /// # Errors
     /// `Io`.
     pub(super) fn log(&mut self, metrics: &Value) -> Result<()> {
-        let mut value = Vec::new();
-        scalars("", metrics, &mut value);
+        let scalar = |(tag, value): (String, f64)| Scalar { tag, simple_value: Some(value as f32) };
+        let value = scalars(metrics).into_iter().map(scalar).collect();
         let step = metrics["step"].as_u64().unwrap_or(0);
         self.write(usize::try_from(step).unwrap_or(0), What::Summary(Summary { value }))
     }
@@ -105,48 +106,6 @@ fn record(bytes: &[u8]) -> Vec<u8> {
 /// TFRecord's mask of a CRC-32C.
 fn masked(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
-}
-
-/// Collects the numbers below `value` under their path; a figure with an interval is its value.
-fn scalars(tag: &str, value: &Value, found: &mut Vec<Scalar>) {
-    match value {
-        Value::Number(number) => {
-            found.push(Scalar { tag: tag.to_owned(), simple_value: number.as_f64().map(|number| number as f32) });
-        }
-        Value::Object(fields) if fields.contains_key("low") && fields.contains_key("value") => {
-            scalars(tag, &fields["value"], found);
-        }
-        Value::Object(fields) => {
-            for (name, value) in
-                fields.iter().filter(|(name, _)| !["step", "draft_len", "mode"].contains(&name.as_str()))
-            {
-                scalars(&below(tag, name), value, found);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                scalars(&below(tag, &item_name(item, index)), item, found);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// What tells an item of a list from its neighbours: task and mode, or draft length, or its place.
-fn item_name(item: &Value, index: usize) -> String {
-    if let (Some(task), mode @ (Value::String(_) | Value::Object(_))) = (item["task"].as_str(), &item["mode"]) {
-        let mode = match (mode.as_str(), mode["sampled"].as_f64()) {
-            (Some(mode), _) => mode.to_owned(),
-            (None, Some(temperature)) => format!("T = {temperature}"),
-            (None, None) => mode.to_string(),
-        };
-        return format!("{task}, {mode}");
-    }
-    item["draft_len"].as_u64().map_or_else(|| index.to_string(), |length| format!("draft length {length}"))
-}
-
-fn below(tag: &str, name: &str) -> String {
-    if tag.is_empty() { name.to_owned() } else { format!("{tag}/{name}") }
 }
 
 #[cfg(test)]
