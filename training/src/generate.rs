@@ -117,9 +117,14 @@ pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, 
             .collect();
         let completions = rollout(&model, &requests, limits, recipe.seed)?;
         report.step(completions.iter().map(Vec::len).sum(), "");
-        let answered = batch.iter().zip(completions).map(|(asked, found)| answer(recipe, &model, asked, found));
+        let judged = if recipe.top_k == 0 {
+            vec![Likeliest::default(); batch.len()]
+        } else {
+            likeliest(&model, batch, &completions, recipe.top_k)
+        };
         let start = answers.len();
-        answers.extend(answered);
+        answers
+            .extend(batch.iter().zip(completions).zip(judged).map(|((asked, found), top)| answer(asked, found, top)));
         part.push(&&answers[start..])?;
     }
     dataset::write(out, &answers, &provenance)?;
@@ -127,9 +132,10 @@ pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, 
     Ok(answers.len())
 }
 
-fn answer(recipe: &GenerateRecipe, model: &Llama, asked: &Asked, completion: Vec<u32>) -> Answer {
-    let (top_tokens, top_log_probabilities) =
-        if recipe.top_k == 0 { Default::default() } else { likeliest(model, &asked.prompt, &completion, recipe.top_k) };
+/// Tokens and their log-probabilities, `[completion, k]` each.
+type Likeliest = (Vec<u32>, Vec<f32>);
+
+fn answer(asked: &Asked, completion: Vec<u32>, (top_tokens, top_log_probabilities): Likeliest) -> Answer {
     Answer {
         key: asked.key,
         task: asked.task.clone(),
@@ -142,23 +148,46 @@ fn answer(recipe: &GenerateRecipe, model: &Llama, asked: &Asked, completion: Vec
     }
 }
 
-/// The `k` likeliest tokens at each completion position with their log-probabilities, likeliest first.
-fn likeliest(model: &Llama, prompt: &[u32], completion: &[u32], k: usize) -> (Vec<u32>, Vec<f32>) {
-    let text = [prompt, completion].concat();
-    let hidden = model.hidden(token_tensor(&[&text[..text.len() - 1]], &model.device()));
-    let rows = hidden.narrow(0, prompt.len() - 1, completion.len());
-    let log_probabilities: Tensor<2> = activation::log_softmax(model.logits(rows), 1);
-    let width = log_probabilities.dims()[1];
-    let (mut tokens, mut values) = (Vec::new(), Vec::new());
-    for row in host(log_probabilities).chunks_exact(width) {
-        let mut order: Vec<usize> = (0..width).collect();
-        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-        for &index in order.iter().take(k.min(width)) {
-            tokens.push(model.config().head_tokens.as_ref().map_or(index as u32, |kept| kept[index]));
-            values.push(row[index]);
+/// The `k` likeliest tokens at each completion position of each answer, likeliest first, by one pass over the batch; the
+/// logits of one answer exist at a time.
+fn likeliest(model: &Llama, batch: &[Asked], completions: &[Vec<u32>], k: usize) -> Vec<Likeliest> {
+    let text = |(asked, completion): (&Asked, &Vec<u32>)| {
+        // Nothing is asked of the last token.
+        let mut text = [&asked.prompt[..], completion].concat();
+        text.pop();
+        text
+    };
+    let mut texts: Vec<Vec<u32>> = batch.iter().zip(completions).map(text).collect();
+    let length = texts.iter().map(Vec::len).max().unwrap_or(0);
+    texts.iter_mut().for_each(|text| text.resize(length, 0));
+    let hidden = model.hidden(token_tensor(&texts, &model.device()));
+    let rows = batch.iter().zip(completions).enumerate();
+    rows.map(|(row, (asked, completion))| {
+        let places = hidden.clone().narrow(0, row * length + asked.prompt.len() - 1, completion.len());
+        let log_probabilities: Tensor<2> = activation::log_softmax(model.logits(places), 1);
+        let width = log_probabilities.dims()[1];
+        let (mut tokens, mut values) = (Vec::new(), Vec::new());
+        for row in host(log_probabilities).chunks_exact(width) {
+            for index in best(row, k) {
+                tokens.push(model.config().head_tokens.as_ref().map_or(index as u32, |kept| kept[index]));
+                values.push(row[index]);
+            }
         }
+        (tokens, values)
+    })
+    .collect()
+}
+
+/// Indices of the `k` greatest values, greatest first and the lowest index first among equals.
+fn best(values: &[f32], k: usize) -> Vec<usize> {
+    let order = |a: &usize, b: &usize| values[*b].total_cmp(&values[*a]).then(a.cmp(b));
+    let mut indices: Vec<usize> = (0..values.len()).collect();
+    if k < indices.len() {
+        indices.select_nth_unstable_by(k, order);
+        indices.truncate(k);
     }
-    (tokens, values)
+    indices.sort_unstable_by(order);
+    indices
 }
 
 fn questions(recipe: &GenerateRecipe, data: &Path, tokenizer: &Tokenizer, model: &Llama) -> Result<Vec<Asked>> {
@@ -368,6 +397,31 @@ mod tests {
         let text = std::fs::read_to_string(&tokenizer).unwrap();
         std::fs::write(&tokenizer, format!("{text}\n")).unwrap();
         assert_eq!(run(), 9, "another tokenizer");
+    }
+
+    #[test]
+    fn judgement_does_not_depend_on_the_batch() {
+        let (root, recipe) = setting();
+        let answers = |batch: usize| {
+            let (recipe, out) =
+                (GenerateRecipe { batch, ..recipe.clone() }, root.path().join(format!("{batch}.parquet")));
+            generate(&recipe, root.path(), Shard { index: 0, count: 1 }, &out, &Device::flex()).unwrap();
+            dataset::read(&out).unwrap().0
+        };
+        let (alone, together) = (answers(1), answers(9));
+        assert_eq!(alone.len(), together.len());
+        for (one, other) in alone.iter().zip(&together) {
+            assert_eq!((&one.completion, &one.top_tokens), (&other.completion, &other.top_tokens));
+            let pairs = one.top_log_probabilities.iter().zip(&other.top_log_probabilities);
+            pairs.for_each(|(x, y)| assert!((x - y).abs() < 1e-5, "{x} {y}"));
+        }
+    }
+
+    #[test]
+    fn the_best_come_in_order_and_equals_by_index() {
+        let values = [0.5, 2.0, -1.0, 2.0, 0.5, 3.0];
+        assert_eq!(best(&values, 4), [5, 1, 3, 0]);
+        assert_eq!(best(&values, 9), [5, 1, 3, 0, 4, 2]);
     }
 
     #[test]
