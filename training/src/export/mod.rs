@@ -2,6 +2,7 @@
 //!
 //! Nothing appears at the pack's place before the exported graphs have computed what the trained models do.
 
+mod calibration;
 mod card;
 pub(crate) mod decoder;
 mod parity;
@@ -56,7 +57,7 @@ pub struct ExportRecipe {
     /// Jinja template of a conversation, if the target was trained on some; none takes the target's own, if it has one.
     #[serde(default)]
     pub chat_template: Option<String>,
-    /// Real text for the parity gate.
+    /// Real text for the parity gate; what static activation scales are calibrated on begins like it.
     pub parity: CorpusSettings,
     /// The evaluator's `acceptance.NAME.json` of this target and this drafter, for manifest and card.
     #[serde(default)]
@@ -90,7 +91,7 @@ pub enum PrecisionName {
     Int4Int8,
     /// 8-bit weights and activations, with a scale per row of activations.
     Int8x8,
-    /// 8-bit weights and activations, with scales calibrated on other texts of the parity corpus.
+    /// 8-bit weights and activations, with scales calibrated on what the target writes.
     Int8x8Static,
 }
 
@@ -208,11 +209,13 @@ pub fn export(recipe: &ExportRecipe, data: &Path, out: &Path, device: &Device) -
     target.options.hidden_states = recipe.hidden_states;
     // Both models read the same texts.
     let contexts = [Some(&target), drafter.as_ref()].into_iter().flatten().map(|part| part.model.config().context_len);
-    let texts = parity::texts(&recipe.parity, data, &tokenizer, contexts.min().unwrap_or(0))?;
-    for part in [Some(&mut target), drafter.as_mut()].into_iter().flatten() {
-        if part.precision == PrecisionName::Int8x8Static {
-            let context_len = part.model.config().context_len;
-            part.calibrate(&parity::calibration_texts(&recipe.parity, data, &tokenizer, context_len)?)?;
+    let context_len = contexts.min().unwrap_or(0);
+    let texts = parity::texts(&recipe.parity, data, &tokenizer, context_len)?;
+    if [recipe.target_precision, recipe.drafter_precision].contains(&PrecisionName::Int8x8Static) {
+        let written = calibration::texts(&recipe.parity, data, &tokenizer, &target.model, context_len)?;
+        let parts = [Some(&mut target), drafter.as_mut()].into_iter().flatten();
+        for part in parts.filter(|part| part.precision == PrecisionName::Int8x8Static) {
+            part.calibrate(&written)?;
         }
     }
     let mut outcome = ExportOutcome { parity: Vec::new(), bytes: 0 };

@@ -19,8 +19,6 @@ use crate::{Error, Result};
 /// Texts that are compared, and tokens of each.
 const TEXTS: usize = 8;
 const TEXT_TOKENS_MAX: usize = 96;
-/// Texts that activation scales are calibrated on.
-const CALIBRATION_TEXTS: usize = 32;
 
 /// Tokens of a real text.
 pub type ParityText = Vec<u32>;
@@ -53,29 +51,18 @@ pub(super) fn texts(
     context_len: usize,
 ) -> Result<Vec<ParityText>> {
     let documents = settings.documents(data)?;
-    encoded(documents.iter().rev().take(TEXTS), tokenizer, context_len)
+    encoded(documents.iter().rev().take(TEXTS), tokenizer, TEXT_TOKENS_MAX.min(context_len))
 }
 
-/// Other texts of the same corpus, to calibrate activation scales on: its first ones.
+/// Documents as tokens, each cut to `len_max`; those of one token are left out.
 ///
 /// # Errors
-/// Of reading and encoding; `Setting` if the corpus has no text of two tokens.
-pub(super) fn calibration_texts(
-    settings: &CorpusSettings,
-    data: &Path,
-    tokenizer: &Tokenizer,
-    context_len: usize,
-) -> Result<Vec<ParityText>> {
-    let documents = settings.documents(data)?;
-    encoded(documents.iter().take(CALIBRATION_TEXTS), tokenizer, context_len)
-}
-
-fn encoded<'a>(
+/// Of encoding; `Setting` if none is left.
+pub(super) fn encoded<'a>(
     documents: impl Iterator<Item = &'a String>,
     tokenizer: &Tokenizer,
-    context_len: usize,
+    len_max: usize,
 ) -> Result<Vec<ParityText>> {
-    let len_max = TEXT_TOKENS_MAX.min(context_len);
     let mut texts = Vec::new();
     for document in documents {
         let mut tokens = tokenizer.encode(document)?;
