@@ -22,16 +22,19 @@ pub use records::Records;
 pub use score::Score;
 
 use crate::acceptance::trace::HeldOut;
-use crate::acceptance::{Figure, Mode, Summary, Trace, bootstrap, gain, summarise};
+use crate::acceptance::{Figure, Mode, Summary, bootstrap, gain, summarise};
 use crate::distill::batch::Example;
 use crate::distill::pair::Pair;
 use crate::distill::rollout::Limits;
 use crate::distill::task::hold_out;
+use crate::import::hugging_face;
+use crate::model::Llama;
 use crate::part::Part;
 use crate::run::{self, Report};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, folder};
-use piece::Piece;
+use clock::Clock;
+use piece::{Digests, Piece};
 
 /// Everything that was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -88,16 +91,13 @@ pub struct ScoreRow {
 /// `Mismatch` if a drafter does not share the target's vocabulary; `Setting`, `Format`, `Runtime`, `Io`.
 pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Device) -> Result<Evaluation> {
     recipe.check()?;
-    let pairs = recipe
-        .drafter
-        .iter()
-        .map(|drafter| Pair::open(&recipe.target, &drafter.path, device))
-        .collect::<Result<Vec<_>>>()?;
+    let pairs = open(recipe, device)?;
     let first = pairs.first().ok_or_else(|| Error::setting("drafter", "a recipe needs at least one"))?;
     let prompts = recipe.task.iter().map(|task| prompts(recipe, task, first, &pairs, data));
     let prompts = prompts.collect::<Result<Vec<_>>>()?;
-    let whole = out.join("evaluation.json");
-    let (mut part, done) = Part::open::<Piece>(&whole, &piece::header(recipe, &pairs, &prompts)?)?;
+    let (whole, digests) = (out.join("evaluation.json"), Digests::new(&pairs));
+    let (mut part, done) = Part::open::<Piece>(&whole, &piece::header(recipe, &digests, &prompts)?)?;
+    let clock = Clock::open(recipe)?;
     let blocks = recipe.task.iter().zip(&prompts).flat_map(|(task, examples)| {
         let modes = recipe.temperatures.iter().map(|&temperature| Mode::at(temperature));
         modes.flat_map(move |mode| [false, true].map(|timed| Block { task, examples, mode, timed }))
@@ -108,7 +108,7 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
     let (begun, mut found) = (done.len(), Piece::default());
     done.into_iter().for_each(|piece| found.extend(piece));
     for block in blocks.iter().skip(begun) {
-        let piece = block.measure(recipe, &pairs, &mut report)?;
+        let piece = block.measure(&clock, &pairs, &mut report)?;
         part.push(&piece)?;
         found.extend(piece);
     }
@@ -125,12 +125,19 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
     folder::write_file(&whole, json.as_bytes())?;
     folder::write_file(&out.join("evaluation.md"), report::markdown(&evaluation).as_bytes())?;
     folder::write_file(&out.join("evaluation.html"), report::html(&evaluation).as_bytes())?;
-    for (drafter, pair) in recipe.drafter.iter().zip(&pairs) {
-        let records = Records::new(&evaluation.rows, &drafter.name, &pair.target, &pair.drafter);
+    for (drafter, digest) in recipe.drafter.iter().zip(&digests.drafters) {
+        let records = Records::new(&evaluation.rows, &drafter.name, &digests.target, digest);
         records.write(&out.join(format!("acceptance.{}.json", drafter.name)))?;
     }
     part.finish()?;
     Ok(evaluation)
+}
+
+/// The target with each drafter.
+fn open(recipe: &EvaluateRecipe, device: &Device) -> Result<Vec<Pair>> {
+    let target = hugging_face::load(&recipe.target, device)?.frozen();
+    let pair = |drafter: &DrafterSettings| Pair::with_target(target.clone(), &recipe.target, &drafter.path);
+    recipe.drafter.iter().map(pair).collect()
 }
 
 /// A task at a temperature: what the models' passes say of it, or what the clock says.
@@ -147,15 +154,16 @@ impl Block<'_> {
         if self.timed { clock::answers(recipe, self.mode, self.examples) } else { self.examples.len() }
     }
 
-    fn measure(&self, recipe: &EvaluateRecipe, pairs: &[Pair], report: &mut Report) -> Result<Piece> {
+    fn measure(&self, clock: &Clock<'_>, pairs: &[Pair], report: &mut Report) -> Result<Piece> {
         let &Self { task, examples, mode, timed } = self;
-        let first = &pairs[0];
+        let (recipe, first) = (clock.recipe, &pairs[0]);
         let message = format!("{}, {mode}", task.name);
         if timed {
-            let clock = clock::time(recipe, task, mode, examples, &first.tokenizer, |tokens| {
+            let on_answer = |tokens| {
                 report.step(tokens, &message);
-            })?;
-            return Ok(Piece { clock, ..Piece::default() });
+            };
+            let rows = clock.time(task, mode, examples, &first.tokenizer, on_answer)?;
+            return Ok(Piece { clock: rows, ..Piece::default() });
         }
         let texts = write(recipe, first, examples, mode)?;
         let score = |score| scored(score, task, mode, examples, &texts, &first.tokenizer, recipe.seed);
@@ -193,10 +201,8 @@ fn write(recipe: &EvaluateRecipe, pair: &Pair, examples: &[Example], mode: Mode)
 }
 
 fn compare(recipe: &EvaluateRecipe, task: &EvaluateTask, pairs: &[Pair], texts: &HeldOut) -> Vec<Row> {
-    let traces: Vec<Vec<Trace>> = pairs
-        .iter()
-        .map(|pair| texts.traces(&pair.target, &pair.drafter, recipe.batch_rows, recipe.chunk_rows))
-        .collect();
+    let drafters: Vec<&Llama> = pairs.iter().map(|pair| &pair.drafter).collect();
+    let traces = texts.traces(&pairs[0].target, &drafters, recipe.batch_rows, recipe.chunk_rows);
     let rows = recipe.drafter.iter().zip(pairs).zip(&traces).enumerate();
     rows.filter_map(|(index, ((drafter, pair), own))| {
         let lens = &recipe.draft_lens;
@@ -235,8 +241,7 @@ mod tests {
     use super::*;
     use crate::corpus::CorpusSettings;
     use crate::distill::task::PromptEnd;
-    use crate::import::hugging_face;
-    use crate::model::{Llama, ModelConfig};
+    use crate::model::ModelConfig;
     use crate::tokenizer;
 
     fn recipe(root: &Path) -> EvaluateRecipe {
@@ -292,10 +297,9 @@ mod tests {
         };
         let whole = run(&recipe, "whole");
         let kept = |recipe: &EvaluateRecipe| {
-            let open = |drafter: &DrafterSettings| Pair::open(&recipe.target, &drafter.path, &Device::flex()).unwrap();
-            let pairs: Vec<Pair> = recipe.drafter.iter().map(open).collect();
+            let pairs = open(recipe, &Device::flex()).unwrap();
             let held = prompts(recipe, &recipe.task[0], &pairs[0], &pairs, root.path()).unwrap();
-            let header = piece::header(recipe, &pairs, &[held]).unwrap();
+            let header = piece::header(recipe, &Digests::new(&pairs), &[held]).unwrap();
             let path = root.path().join("broken/evaluation.json");
             let (mut part, _) = Part::open::<Piece>(&path, &header).unwrap();
             // Killed after the greedy texts; the mark shows that they were not measured again.

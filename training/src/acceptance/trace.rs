@@ -35,52 +35,54 @@ impl HeldOut {
         Ok(Self { mode, examples })
     }
 
-    /// How `drafter` does on each text. Texts are cut to the shorter of both contexts.
+    /// How each of `drafters` does on each text. Texts are cut to the shortest of all contexts.
     ///
-    /// `batch_rows` texts and `chunk_len` positions' logits are held at once.
-    pub fn traces(&self, target: &Llama, drafter: &Llama, batch_rows: usize, chunk_len: usize) -> Vec<Trace> {
-        let drafter = drafter.clone().frozen();
-        let context_len = target.config().context_len.min(drafter.config().context_len);
+    /// `batch_rows` texts and `chunk_len` positions' logits are held at once; the target passes once over each batch.
+    pub fn traces(&self, target: &Llama, drafters: &[&Llama], batch_rows: usize, chunk_len: usize) -> Vec<Vec<Trace>> {
+        let drafters: Vec<Llama> = drafters.iter().map(|&drafter| drafter.clone().frozen()).collect();
+        let kept: Vec<_> = drafters.iter().map(kept_ids).collect();
+        let contexts = drafters.iter().chain([target]).map(|model| model.config().context_len);
+        let context_len = contexts.min().unwrap_or(0);
         // Texts of like length share a batch.
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
         order.sort_by_key(|&index| self.examples[index].prompt.len() + self.examples[index].completion.len());
-        let mut traces = vec![Trace::default(); self.examples.len()];
+        let mut traces = vec![vec![Trace::default(); self.examples.len()]; drafters.len()];
         for indices in order.chunks(batch_rows.max(1)) {
             let examples: Vec<&Example> = indices.iter().map(|&index| &self.examples[index]).collect();
             let Some(batch) = Batch::new(&examples, context_len, &target.device()) else { continue };
-            let (chances, overlaps) = self.measure(target, &drafter, &batch, chunk_len.max(1));
-            for ((&row, chance), overlap) in batch.rows.iter().zip(chances).zip(overlaps) {
-                traces[indices[row]].chances.push(chance);
-                traces[indices[row]].overlaps.push(overlap);
+            let places = |model: &Llama| model.hidden(batch.tokens.clone()).select(0, batch.places.clone());
+            let (judged, proposed) = (places(target), drafters.iter().map(places).collect::<Vec<_>>());
+            for start in (0..batch.next.len()).step_by(chunk_len.max(1)) {
+                let range = start..(start + chunk_len.max(1)).min(batch.next.len());
+                let chunk = |hidden: &Tensor<2>| hidden.clone().narrow(0, range.start, range.len());
+                let logits = target.logits(chunk(&judged));
+                for (index, drafter) in drafters.iter().enumerate() {
+                    let rows = next_rows(drafter, &batch.next[range.clone()]);
+                    let teacher = Teacher::new(logits.clone(), kept[index].as_ref(), self.at());
+                    let (chances, overlaps) = self.measure(&teacher, drafter.logits(chunk(&proposed[index])), &rows);
+                    for ((&row, chance), overlap) in batch.rows[range.clone()].iter().zip(chances).zip(overlaps) {
+                        traces[index][indices[row]].chances.push(chance);
+                        traces[index][indices[row]].overlaps.push(overlap);
+                    }
+                }
             }
         }
         traces
     }
 
-    /// The chance of acceptance and Σ min(p, q) at each place of `batch`.
-    fn measure(&self, target: &Llama, drafter: &Llama, batch: &Batch, chunk_len: usize) -> (Vec<f32>, Vec<f32>) {
-        let temperature = if let Mode::Sampled(temperature) = self.mode { temperature } else { 1.0 };
-        let places = |model: &Llama| model.hidden(batch.tokens.clone()).select(0, batch.places.clone());
-        let (judged, proposed) = (places(target), places(drafter));
-        let rows = next_rows(drafter, &batch.next);
-        let kept = kept_ids(drafter);
-        let (mut chances, mut overlaps) = (Vec::new(), Vec::new());
-        for start in (0..rows.len()).step_by(chunk_len) {
-            let range = start..(start + chunk_len).min(rows.len());
-            let chunk = |hidden: &Tensor<2>| hidden.clone().narrow(0, range.start, range.len());
-            let logits = drafter.logits(chunk(&proposed));
-            let teacher = Teacher::new(target.logits(chunk(&judged)), kept.as_ref(), temperature);
-            let rows = &rows[range.clone()];
-            match self.mode {
-                Mode::Greedy => chances.extend(agreements(logits.clone(), rows)),
-                Mode::Sampled(_) => {
-                    chances.extend(ratios(&teacher, log_softmax(logits.clone() / temperature, 1), rows));
-                }
-            }
-            let q = log_softmax(logits / temperature, 1).exp();
-            overlaps.extend(host(teacher.probabilities().min_pair(q).sum_dim(1)));
-        }
-        (chances, overlaps)
+    /// The temperature at which distributions are compared: 1 when greedy.
+    fn at(&self) -> f64 {
+        if let Mode::Sampled(temperature) = self.mode { temperature } else { 1.0 }
+    }
+
+    /// The chance of acceptance and Σ min(p, q) at each of a drafter's `logits`; `rows` are those of the next tokens.
+    fn measure(&self, teacher: &Teacher, logits: Tensor<2>, rows: &[Option<usize>]) -> (Vec<f32>, Vec<f32>) {
+        let log_q = log_softmax(logits.clone() / self.at(), 1);
+        let chances = match self.mode {
+            Mode::Greedy => agreements(logits, rows),
+            Mode::Sampled(_) => ratios(teacher, log_q.clone(), rows),
+        };
+        (chances, host(teacher.probabilities().min_pair(log_q.exp()).sum_dim(1)))
     }
 }
 
@@ -134,12 +136,12 @@ mod tests {
         for mode in [Mode::Greedy, Mode::Sampled(0.8)] {
             let held_out = HeldOut::write(&target, &prompts(), mode, LIMITS, 7).unwrap();
             for chunk_len in [1, 5, 1000] {
-                let traces = held_out.traces(&target, &target, 2, chunk_len);
+                let traces = held_out.traces(&target, &[&target], 2, chunk_len).remove(0);
                 assert_eq!(traces.iter().map(|trace| trace.chances.len()).sum::<usize>(), 7 * 12);
                 let all = traces.iter().flat_map(|trace| trace.chances.iter().chain(&trace.overlaps));
                 assert!(all.clone().all(|chance| (chance - 1.0).abs() < 1e-5), "{:?}", all.collect::<Vec<_>>());
             }
-            let summary = summarise(mode, &held_out.traces(&target, &target, 2, 9), &[3], 1.0, 0).unwrap();
+            let summary = summarise(mode, &held_out.traces(&target, &[&target], 2, 9)[0], &[3], 1.0, 0).unwrap();
             assert!((summary.block[0].tokens_per_call.value - 4.0).abs() < 1e-3);
         }
     }
@@ -148,7 +150,11 @@ mod tests {
     fn traces_equal_the_definition_position_by_position() {
         let (target, drafter) = (model(1), model(2));
         let held_out = HeldOut::write(&target, &prompts(), Mode::Sampled(0.7), LIMITS, 7).unwrap();
-        let traces = held_out.traces(&target, &drafter, 4, 6);
+        // Beside another drafter, which does not change what it gets.
+        let both = held_out.traces(&target, &[&target, &drafter], 4, 6);
+        let traces = held_out.traces(&target, &[&drafter], 4, 6).remove(0);
+        assert!(both[0].iter().all(|trace| trace.chances.iter().all(|chance| (chance - 1.0).abs() < 1e-5)));
+        assert!(both[1].iter().zip(&traces).all(|(one, other)| one.chances == other.chances));
         let probabilities = |model: &Llama, text: &[u32], at: usize| {
             let logits = model.forward(token_tensor(&[text], &model.device())).narrow(1, at, 1);
             host(log_softmax(logits / 0.7, 2).exp())
@@ -175,7 +181,7 @@ mod tests {
         let drafter = Llama::random(config, 3, &Device::flex()).unwrap();
         for mode in [Mode::Greedy, Mode::Sampled(1.0)] {
             let held_out = HeldOut::write(&target, &prompts(), mode, LIMITS, 7).unwrap();
-            let traces = held_out.traces(&target, &drafter, 4, 6);
+            let traces = held_out.traces(&target, &[&drafter], 4, 6).remove(0);
             for (example, trace) in held_out.examples.iter().zip(&traces) {
                 for (token, chance) in example.completion.iter().zip(&trace.chances) {
                     assert!(token % 2 == 0 || *chance == 0.0);

@@ -44,8 +44,15 @@ impl Pair {
     /// # Errors
     /// `Mismatch` if the vocabularies differ, by length or by tokenizer, or the target's head is trimmed. `Format`, `Io`.
     pub fn open(target_folder: &Path, drafter_folder: &Path, device: &Device) -> Result<Self> {
-        let target = hugging_face::load(target_folder, device)?.frozen();
-        let drafter = hugging_face::load(drafter_folder, device)?.frozen();
+        Self::with_target(hugging_face::load(target_folder, device)?.frozen(), target_folder, drafter_folder)
+    }
+
+    /// As [`Pair::open`], with the target of `target_folder` loaded and frozen already.
+    ///
+    /// # Errors
+    /// As [`Pair::open`].
+    pub fn with_target(target: Llama, target_folder: &Path, drafter_folder: &Path) -> Result<Self> {
+        let drafter = hugging_face::load(drafter_folder, &target.device())?.frozen();
         let tokenizer_path = target_folder.join("tokenizer.json");
         same_vocabulary(&target, &drafter, &tokenizer_path, &drafter_folder.join("tokenizer.json"))?;
         let tokenizer = Tokenizer::open(&tokenizer_path)?;
@@ -71,8 +78,8 @@ impl Pair {
         let (settings, lens) = (&recipe.train, &recipe.select.draft_lens);
         let measured = held_out.iter().filter_map(|set| {
             let rows = settings.batch_per_pass.max(8);
-            let traces = set.texts.traces(&self.target, drafter, rows, settings.chunk_rows);
-            let summary = summarise(set.texts.mode, &traces, lens, self.cost_ratio(), settings.seed)?;
+            let traces = set.texts.traces(&self.target, &[drafter], rows, settings.chunk_rows);
+            let summary = summarise(set.texts.mode, &traces[0], lens, self.cost_ratio(), settings.seed)?;
             Some(Measurement { task: set.task.clone(), summary })
         });
         measured.collect()

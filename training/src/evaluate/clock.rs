@@ -4,7 +4,7 @@
 //! besides hits all alike, and the whole is done several times, of which the least disturbed counts: the quickest for
 //! each prompt, pack and rule. Figures are ratios of milliseconds per token. Nothing here is asserted: times are reported.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use drafthorse::{
     Account, DraftLength, Drafting, Engine, EngineOptions, Event, GenerationOptions, Lenience, Prompt, Session,
@@ -12,7 +12,7 @@ use drafthorse::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::recipe::{DrafterSettings, EvaluateRecipe, EvaluateTask};
+use super::recipe::{EvaluateRecipe, EvaluateTask};
 use crate::acceptance::{Figure, Mode, bootstrap, bootstrap_of};
 use crate::distill::batch::Example;
 use crate::tokenizer::Tokenizer;
@@ -82,7 +82,7 @@ struct Taken {
     score: f64,
 }
 
-/// Answers that [`time`] takes of these.
+/// Answers that [`Clock::time`] takes of these.
 pub(super) fn answers(recipe: &EvaluateRecipe, mode: Mode, examples: &[Example]) -> usize {
     let packs = recipe.drafter.iter().filter(|drafter| drafter.pack.is_some()).count();
     recipe.clock.repeats * timed(recipe, examples).len() * packs * rules(recipe, mode).len()
@@ -92,45 +92,69 @@ fn timed<'a>(recipe: &EvaluateRecipe, examples: &'a [Example]) -> &'a [Example] 
     &examples[..recipe.clock.prompts.min(examples.len())]
 }
 
-/// Times every drafter of the recipe that has a pack on the first prompts of `examples`; `on_answer` hears of each
-/// answer how many tokens it has.
-///
-/// # Errors
-/// `Runtime` if a pack does not open or a generation fails.
-pub(super) fn time(
-    recipe: &EvaluateRecipe,
-    task: &EvaluateTask,
-    mode: Mode,
-    examples: &[Example],
-    tokenizer: &Tokenizer,
-    mut on_answer: impl FnMut(usize),
-) -> Result<Vec<ClockRow>> {
-    let examples = timed(recipe, examples);
-    let rules = rules(recipe, mode);
-    let with_pack = |drafter: &DrafterSettings| drafter.pack.clone().map(|pack| (drafter.name.clone(), pack));
-    let packs = recipe.drafter.iter().filter_map(with_pack);
-    let opened = packs.map(|(name, pack)| Timed::open(recipe, name, pack)).collect::<Result<Vec<_>>>()?;
-    let least = Taken { ms: f64::INFINITY, ..Taken::default() };
-    let mut taken = vec![vec![vec![least; examples.len()]; rules.len()]; opened.len()];
-    for _ in 0..recipe.clock.repeats {
-        for (index, example) in examples.iter().enumerate() {
-            for (pack, taken) in opened.iter().zip(&mut taken) {
-                for (rule, taken) in rules.iter().zip(taken) {
-                    let found = pack.answer(task, example, tokenizer, *rule, &options(recipe, mode, *rule, index))?;
-                    on_answer(found.tokens as usize);
-                    if found.ms < taken[index].ms {
-                        taken[index] = found;
+/// A recipe with the packs of its drafters open.
+pub(super) struct Clock<'a> {
+    pub(super) recipe: &'a EvaluateRecipe,
+    packs: Vec<(&'a str, &'a Path, Engine)>,
+}
+
+impl<'a> Clock<'a> {
+    /// Opens every pack of the recipe; drafters without one are not timed.
+    ///
+    /// # Errors
+    /// `Runtime` if a pack does not open.
+    pub(super) fn open(recipe: &'a EvaluateRecipe) -> Result<Self> {
+        let threads = Some(recipe.clock.threads);
+        let options = EngineOptions { target_threads: threads, drafter_threads: threads, ..EngineOptions::default() };
+        let mut packs = Vec::new();
+        for drafter in &recipe.drafter {
+            if let Some(pack) = &drafter.pack {
+                let engine = Engine::open(pack, &options).map_err(|error| failed(pack, &error))?;
+                packs.push((drafter.name.as_str(), pack.as_path(), engine));
+            }
+        }
+        Ok(Self { recipe, packs })
+    }
+
+    /// Times every pack on the first prompts of `examples`; `on_answer` hears of each answer how many tokens it has.
+    ///
+    /// # Errors
+    /// `Runtime` if a generation fails.
+    pub(super) fn time(
+        &self,
+        task: &EvaluateTask,
+        mode: Mode,
+        examples: &[Example],
+        tokenizer: &Tokenizer,
+        mut on_answer: impl FnMut(usize),
+    ) -> Result<Vec<ClockRow>> {
+        let recipe = self.recipe;
+        let (examples, rules) = (timed(recipe, examples), rules(recipe, mode));
+        let opened =
+            self.packs.iter().map(|(_, pack, engine)| Timed::open(pack, engine)).collect::<Result<Vec<_>>>()?;
+        let least = Taken { ms: f64::INFINITY, ..Taken::default() };
+        let mut taken = vec![vec![vec![least; examples.len()]; rules.len()]; opened.len()];
+        for _ in 0..recipe.clock.repeats {
+            for (index, example) in examples.iter().enumerate() {
+                for (pack, taken) in opened.iter().zip(&mut taken) {
+                    for (rule, taken) in rules.iter().zip(taken) {
+                        let options = options(recipe, mode, *rule, index);
+                        let found = pack.answer(task, example, tokenizer, *rule, &options)?;
+                        on_answer(found.tokens as usize);
+                        if found.ms < taken[index].ms {
+                            taken[index] = found;
+                        }
                     }
                 }
             }
         }
+        let mut rows = Vec::new();
+        for (index, ((name, ..), own)) in self.packs.iter().zip(&taken).enumerate() {
+            let first = (index > 0).then(|| &taken[0][..]);
+            rows.extend(summaries(recipe, task, mode, name, &rules, own, first));
+        }
+        Ok(rows)
     }
-    let mut rows = Vec::new();
-    for (index, (pack, own)) in opened.iter().zip(&taken).enumerate() {
-        let first = (index > 0).then(|| &taken[0][..]);
-        rows.extend(summaries(recipe, task, mode, &pack.name, &rules, own, first));
-    }
-    Ok(rows)
 }
 
 fn rules(recipe: &EvaluateRecipe, mode: Mode) -> Vec<Rule> {
@@ -146,25 +170,21 @@ fn rules(recipe: &EvaluateRecipe, mode: Mode) -> Vec<Rule> {
     rules
 }
 
-/// A pack that is open as long as a task is timed.
-struct Timed {
-    name: String,
-    pack: PathBuf,
+/// A pack's conversations while one task is timed: what one task taught them does not reach the next.
+struct Timed<'a> {
+    pack: &'a Path,
     alone: Session,
     pair: Session,
 }
 
-impl Timed {
-    fn open(recipe: &EvaluateRecipe, name: String, pack: PathBuf) -> Result<Self> {
-        let threads = Some(recipe.clock.threads);
-        let options = EngineOptions { target_threads: threads, drafter_threads: threads, ..EngineOptions::default() };
-        let engine = Engine::open(&pack, &options).map_err(|error| failed(&pack, &error))?;
+impl<'a> Timed<'a> {
+    fn open(pack: &'a Path, engine: &Engine) -> Result<Self> {
         let session = |drafting| {
             let options = SessionOptions { drafting, ..SessionOptions::default() };
-            engine.session(&options).map_err(|error| failed(&pack, &error))
+            engine.session(&options).map_err(|error| failed(pack, &error))
         };
         let (alone, pair) = (session(Drafting::None)?, session(Drafting::Model)?);
-        Ok(Self { name, pack, alone, pair })
+        Ok(Self { pack, alone, pair })
     }
 
     /// What `rule` takes for one prompt.
@@ -178,7 +198,7 @@ impl Timed {
     ) -> Result<Taken> {
         let session = if rule == Rule::Alone { &self.alone } else { &self.pair };
         let answered = answer(session, &example.prompt, options);
-        let (tokens, account) = answered.map_err(|error| failed(&self.pack, &error))?;
+        let (tokens, account) = answered.map_err(|error| failed(self.pack, &error))?;
         let score = match task.score {
             Some(score) => score.of(&tokenizer.decode(&example.completion)?, &tokenizer.decode(&tokens)?),
             None => 0.0,

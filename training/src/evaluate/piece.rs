@@ -31,19 +31,33 @@ impl Piece {
     }
 }
 
+/// SHA-256 of the weights of a recipe's models.
+pub(super) struct Digests {
+    pub(super) target: String,
+    pub(super) drafters: Vec<String>,
+}
+
+impl Digests {
+    /// Of `pairs`, which share a target.
+    pub(super) fn new(pairs: &[Pair]) -> Self {
+        let target = pairs.first().map_or_else(String::new, |pair| digest(&pair.target));
+        Self { target, drafters: pairs.iter().map(|pair| digest(&pair.drafter)).collect() }
+    }
+}
+
 /// Everything that decides what the pieces hold, on one line: the recipe, the weights behind its paths, and the prompts
 /// that its corpora give.
 ///
 /// # Errors
 /// `Runtime` if a pack does not open.
-pub(super) fn header(recipe: &EvaluateRecipe, pairs: &[Pair], prompts: &[Vec<Example>]) -> Result<String> {
+pub(super) fn header(recipe: &EvaluateRecipe, digests: &Digests, prompts: &[Vec<Example>]) -> Result<String> {
     let packs = recipe.drafter.iter().filter_map(|drafter| drafter.pack.as_deref());
     let prompts = serde_json::to_vec(prompts).expect("token ids are plain numbers");
     let header = json!({
         "program": env!("CARGO_PKG_VERSION"),
         "recipe": recipe,
-        "target": pairs.first().map(|pair| digest(&pair.target)),
-        "drafters": pairs.iter().map(|pair| digest(&pair.drafter)).collect::<Vec<_>>(),
+        "target": digests.target,
+        "drafters": digests.drafters,
         "packs": packs.map(pack_digests).collect::<Result<Vec<_>>>()?,
         "prompts": hexadecimal(&Sha256::digest(prompts)),
     });

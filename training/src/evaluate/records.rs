@@ -25,8 +25,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// The rows of `drafter`, which were measured on these two models.
-    pub(super) fn new(rows: &[Row], drafter: &str, target_model: &Llama, drafter_model: &Llama) -> Self {
+    /// The rows of `drafter`, which were measured on the weights of these digests.
+    pub(super) fn new(rows: &[Row], drafter: &str, target_sha256: &str, drafter_sha256: &str) -> Self {
         let record = |row: &Row, block: &BlockEfficiency| Acceptance {
             task: row.task.clone(),
             temperature: row.summary.mode.temperature(),
@@ -39,8 +39,8 @@ impl Records {
         };
         let rows = rows.iter().filter(|row| row.drafter == drafter);
         Self {
-            target_sha256: digest(target_model),
-            drafter_sha256: digest(drafter_model),
+            target_sha256: target_sha256.to_owned(),
+            drafter_sha256: drafter_sha256.to_owned(),
             acceptance: rows.flat_map(|row| row.summary.block.iter().map(move |block| record(row, block))).collect(),
         }
     }

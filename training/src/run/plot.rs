@@ -40,7 +40,10 @@ pub(super) fn svg(metrics: &str) -> Option<String> {
     let width: f64 = charts.iter().map(|chart| chart.size().0).sum();
     let height = charts.iter().map(|chart| chart.size().1).reduce(f64::max)?;
     let mut left = 0.0;
-    let mut svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\">\n");
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fafafa\"/>\n"
+    );
     for chart in &charts {
         svg.push_str(&chart.svg(left));
         svg.push('\n');
