@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::Result;
 use crate::error::IoContext;
+use crate::{Error, Result};
 
 /// Writes a folder beside `path` with `fill`, then puts it in the place of `path`.
 ///
@@ -12,15 +12,19 @@ use crate::error::IoContext;
 /// renames leaves the former folder aside, where [`recover`] finds it.
 ///
 /// # Errors
-/// Of `fill`, or `Io`.
+/// Of `fill`, or `Io`; `Setting` if `path` is no name for a folder, or holds what the new folder does not and is no pack:
+/// such a folder was not written by this function.
 pub fn replace(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if path.file_name().is_none() {
+        return Err(Error::setting("out", format!("{}: give the folder to write a name", path.display())));
+    }
     let (partial, former) = (sibling(path, "partial"), sibling(path, "former"));
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).at(parent)?;
     }
     remove(&partial)?;
     fs::create_dir(&partial).at(&partial)?;
-    let filled = fill(&partial).and_then(|()| sync(&partial));
+    let filled = fill(&partial).and_then(|()| check_replaceable(path, &partial)).and_then(|()| sync(&partial));
     if let Err(error) = filled {
         let _ = fs::remove_dir_all(&partial);
         return Err(error);
@@ -31,6 +35,37 @@ pub fn replace(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()
     }
     fs::rename(&partial, path).at(path)?;
     remove(&former)
+}
+
+/// Nothing but what `new` has too, or a pack, is deleted.
+fn check_replaceable(path: &Path, new: &Path) -> Result<()> {
+    if !path.exists() || path.join(drafthorse_pack::MANIFEST_FILE).exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).at(path)? {
+        let name = entry.at(path)?.file_name();
+        if !new.join(&name).exists() {
+            let (folder, name) = (path.display(), name.display());
+            return Err(Error::setting(
+                "out",
+                format!("{folder} holds {name}, which would be lost; name another folder"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that `out` is not the folder or file `input`, which would be replaced by what is made of it.
+///
+/// # Errors
+/// `Setting` if they are the same.
+pub fn check_apart(out: &Path, input: &Path) -> Result<()> {
+    match (out.canonicalize(), input.canonicalize()) {
+        (Ok(to), Ok(from)) if to == from => {
+            Err(Error::setting("out", format!("{} is what is read; name another folder", out.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts the former folder back if a kill came between the renames of [`replace`].
@@ -76,7 +111,6 @@ fn sync(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
 
     fn put(text: &str) -> impl FnOnce(&Path) -> Result<()> {
         move |folder| fs::write(folder.join("file"), text).at(folder)
@@ -96,6 +130,21 @@ mod tests {
         replace(&path, put("two")).unwrap();
         assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "two");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_others_have_written_is_not_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("work");
+        fs::create_dir_all(path.join("notes")).unwrap();
+        let error = replace(&path, put("one")).unwrap_err().to_string();
+        assert!(error.contains("work holds notes"), "{error}");
+        assert!(path.join("notes").exists() && fs::read_dir(root.path()).unwrap().count() == 1);
+        // A pack is replaced by another, whatever files it has.
+        fs::write(path.join(drafthorse_pack::MANIFEST_FILE), "{}").unwrap();
+        replace(&path, put("one")).unwrap();
+        assert!(!path.join("notes").exists());
+        assert!(replace(Path::new(".."), put("one")).is_err());
     }
 
     #[test]

@@ -91,11 +91,19 @@ struct Asked {
 /// was killed goes on after its last batch.
 ///
 /// # Errors
-/// `Setting`, `Format`, `Io`.
+/// `Setting` of the recipe, or if `out` is there and is no data set; `Format`, `Io`.
 pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, device: &Device) -> Result<usize> {
     let provenance = provenance(recipe, shard)?;
-    if out.exists() && dataset::read(out).is_ok_and(|(_, found)| found == provenance) {
-        return Ok(0);
+    if out.exists() {
+        let found = if out.is_file() { dataset::read(out).ok() } else { None };
+        match found {
+            Some((_, found)) if found == provenance => return Ok(0),
+            Some(_) => {}
+            None => {
+                let reason = format!("{} is there and is no data set; name another Parquet file", out.display());
+                return Err(Error::setting("out", reason));
+            }
+        }
     }
     let model = hugging_face::load(&recipe.model, device)?;
     let tokenizer = Tokenizer::open(&recipe.model.join("tokenizer.json"))?;
@@ -328,6 +336,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_data_set_is_not_written_over() {
+        let (root, recipe) = setting();
+        let shard = Shard { index: 0, count: 1 };
+        for taken in ["model", "a.txt"] {
+            let error = generate(&recipe, root.path(), shard, &root.path().join(taken), &Device::flex()).unwrap_err();
+            assert!(error.to_string().contains(taken) && matches!(error, Error::Setting { .. }), "{error}");
+        }
+        assert!(root.path().join("model/config.json").exists() && root.path().join("a.txt").exists());
+    }
+
+    #[test]
     fn shards_join_to_what_one_machine_makes() {
         let (root, recipe) = setting();
         let device = Device::flex();
@@ -379,7 +398,7 @@ mod tests {
         let files: Vec<String> = (0..2).map(|index| format!("model-{index}.safetensors")).collect();
         let mut map = serde_json::Map::new();
         for (file, part) in files.iter().zip(values.chunks(values.len().div_ceil(2))) {
-            crate::safetensors_file::write(&recipe.model.join(file), part, &[]).unwrap();
+            crate::safetensors_file::write(&recipe.model.join(file), part).unwrap();
             map.extend(part.iter().map(|tensor| (tensor.name.clone(), Value::from(file.clone()))));
         }
         std::fs::remove_file(recipe.model.join("model.safetensors")).unwrap();
@@ -391,7 +410,7 @@ mod tests {
         let last = recipe.model.join(&files[1]);
         let mut part = crate::safetensors_file::read(&last).unwrap();
         part[0].values[0] += 1.0;
-        crate::safetensors_file::write(&last, &part, &[]).unwrap();
+        crate::safetensors_file::write(&last, &part).unwrap();
         assert_eq!((run(), run()), (9, 0), "other weights, then the same");
         let tokenizer = recipe.model.join("tokenizer.json");
         let text = std::fs::read_to_string(&tokenizer).unwrap();

@@ -47,9 +47,10 @@ pub fn init(target: &Llama, method: &Method, device: &Device) -> Result<Llama> {
 /// Writes the drafter with the target's tokenizer to `out`, whole or not at all.
 ///
 /// # Errors
-/// `Io`.
+/// `Io`, or `Setting` if `out` is the target's folder or holds other things.
 pub fn save(drafter: &Llama, target: &Path, out: &Path) -> Result<()> {
     let tokenizer = target.join("tokenizer.json");
+    folder::check_apart(out, target)?;
     folder::replace(out, |folder| {
         hugging_face::save(folder, drafter, None)?;
         if tokenizer.exists() {
