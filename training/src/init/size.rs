@@ -35,7 +35,7 @@ pub(super) fn shape(target: &ModelConfig, percent: f64, layers: usize) -> Result
     widths.into_iter().find(|config| config.parameters() <= allowed).ok_or_else(|| {
         let least = at(32).parameters();
         let reason = format!("{percent} % of the target is {allowed} parameters, the narrowest drafter has {least}");
-        Error::setting("percent", format!("{reason}; allow more, or trim the vocabulary"))
+        Error::setting("percent", format!("{reason}; allow more"))
     })
 }
 

@@ -135,7 +135,9 @@ impl ModelConfig {
                 return Err(Error::setting("tied_head", "a trimmed head has its own rows and cannot be tied"));
             }
         }
-        for (name, [rows, columns]) in self.shapes() {
+        // The rotary tables are no weights, but are made for the whole context at once.
+        let tables = ("context_len".to_owned(), [self.context_len, self.head_len]);
+        for (name, [rows, columns]) in self.shapes().into_iter().chain([tables]) {
             if rows as u64 * columns as u64 > TENSOR_ELEMENTS_MAX {
                 return Err(Error::setting(name, format!("{rows} × {columns} elements are too many")));
             }

@@ -66,7 +66,7 @@ pub struct Llama {
     pub(super) cos: Tensor<2>,
     pub(super) sin: Tensor<2>,
     /// The same tables in host memory.
-    pub(super) rotary: Arc<(Vec<f32>, Vec<f32>)>,
+    pub(super) rotary: Rotary,
     /// Of its products.
     pub(super) precision: Precision,
 }
@@ -91,11 +91,18 @@ impl Llama {
             }
             made.insert(name, tensor);
         }
-        Ok(Self::assemble(config, device, made))
+        let (cos, sin, rotary) = rotary_tables(&config, device);
+        Ok(Self::assemble(config, made, cos, sin, rotary))
     }
 
     /// `made` has every name of `config.shapes()`.
-    fn assemble(config: ModelConfig, device: &Device, mut made: BTreeMap<String, Tensor<2>>) -> Self {
+    fn assemble(
+        config: ModelConfig,
+        mut made: BTreeMap<String, Tensor<2>>,
+        cos: Tensor<2>,
+        sin: Tensor<2>,
+        rotary: Rotary,
+    ) -> Self {
         let mut take = |name: &str| made.remove(name).expect("every name of shapes() was made");
         let embedding = take("model.embed_tokens.weight");
         let layers = (0..config.layers)
@@ -122,7 +129,6 @@ impl Llama {
             .collect();
         let norm = take("model.norm.weight");
         let head = (!config.tied_head).then(|| take("lm_head.weight"));
-        let (cos, sin, rotary) = rotary_tables(&config, device);
         Self { config, embedding, layers, norm, head, cos, sin, rotary, precision: Precision::F32 }
     }
 
@@ -219,7 +225,6 @@ impl Llama {
 
     /// The same model with every tensor passed through `change`, which keeps its shape.
     pub fn map(self, mut change: impl FnMut(&str, Tensor<2>) -> Tensor<2>) -> Self {
-        let device = self.device();
         let tensors = self.tensors();
         // Only one handle may remain, or in-place updates would copy.
         let config = self.config;
@@ -231,8 +236,8 @@ impl Llama {
                 (name, tensor)
             })
             .collect();
-        let (cos, sin, rotary, precision) = (self.cos, self.sin, self.rotary, self.precision);
-        Self { cos, sin, rotary, precision, ..Self::assemble(config, &device, made) }
+        let precision = self.precision;
+        Self { precision, ..Self::assemble(config, made, self.cos, self.sin, self.rotary) }
     }
 
     /// The same weights, multiplied in these numbers.
@@ -243,6 +248,19 @@ impl Llama {
     /// Numbers of the products.
     pub(crate) fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The same model without the rows of embedding and head from token `vocab_len` on.
+    ///
+    /// # Errors
+    /// Of the configuration.
+    pub fn narrowed(self, vocab_len: usize) -> Result<Self> {
+        let (device, precision) = (self.device(), self.precision);
+        let mut tensors: BTreeMap<_, _> = self.tensors().into_iter().collect();
+        let model = Self::build(ModelConfig { vocab_len, ..self.config }, &device, |name, [rows, _]| {
+            Ok(tensors.remove(name).expect("the same names").narrow(0, 0, rows))
+        })?;
+        Ok(Self { precision, ..model })
     }
 
     /// Weights that ask for gradients.
