@@ -96,7 +96,7 @@ impl Run {
         let progress = Progress { optimizer_steps, ..progress.clone() };
         folder::replace(&self.checkpoint(), |folder| {
             hugging_face::save(folder, model, Some(tokenizer))?;
-            safetensors_file::write(&folder.join("optimizer.safetensors"), &moments, &[])?;
+            safetensors_file::write(&folder.join("optimizer.safetensors"), &moments)?;
             let path = folder.join("progress.json");
             std::fs::write(&path, serde_json::to_string_pretty(&progress).expect("plain numbers")).at(&path)
         })?;

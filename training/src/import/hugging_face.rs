@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use serde_json::Value;
 
 use crate::error::IoContext;
-use crate::model::{HostTensor, Llama, ModelConfig};
+use crate::model::{Llama, ModelConfig};
 use crate::{Error, Result, folder, safetensors_file};
 
 /// Loads a model without autodiff from a folder with `config.json` and `model.safetensors` or its shards.
@@ -96,7 +96,7 @@ pub(super) fn with_generation_ends(model: Llama, from: &Path) -> Result<Llama> {
 /// `Io`.
 pub fn save(folder: &Path, model: &Llama, tokenizer: Option<&Path>) -> Result<()> {
     write_config(folder, model.config())?;
-    save_values(folder, &model.values())?;
+    safetensors_file::write_model(&folder.join("model.safetensors"), model)?;
     match tokenizer {
         Some(from) => copy_tokenizer(from, folder),
         None => Ok(()),
@@ -107,10 +107,6 @@ fn write_config(folder: &Path, config: &ModelConfig) -> Result<()> {
     let path = folder.join("config.json");
     let text = serde_json::to_string_pretty(&config.to_hugging_face()).expect("a JSON value is always printable");
     std::fs::write(&path, text).at(&path)
-}
-
-fn save_values(folder: &Path, values: &[HostTensor]) -> Result<()> {
-    safetensors_file::write(&folder.join("model.safetensors"), values, &[])
 }
 
 /// The weight files of a folder: the single one, or those of the index; none outside the folder.
@@ -138,6 +134,7 @@ pub(crate) fn shards(path: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::HostTensor;
 
     fn saved(config: ModelConfig) -> (tempfile::TempDir, Llama) {
         let folder = tempfile::tempdir().unwrap();
@@ -150,7 +147,7 @@ mod tests {
         let path = folder.join("model.safetensors");
         let mut tensors = safetensors_file::read(&path).unwrap();
         change(&mut tensors);
-        safetensors_file::write(&path, &tensors, &[]).unwrap();
+        safetensors_file::write(&path, &tensors).unwrap();
     }
 
     #[test]
@@ -169,7 +166,7 @@ mod tests {
         let mut map = serde_json::Map::new();
         for (index, part) in tensors.chunks(5).enumerate() {
             let name = format!("model-{index}.safetensors");
-            safetensors_file::write(&folder.path().join(&name), part, &[]).unwrap();
+            safetensors_file::write(&folder.path().join(&name), part).unwrap();
             map.extend(part.iter().map(|tensor| (tensor.name.clone(), Value::from(name.clone()))));
         }
         let index = folder.path().join("model.safetensors.index.json");
