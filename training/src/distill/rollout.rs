@@ -1,5 +1,7 @@
 //! A model answers prompts: batched, with a KV cache, each answer reproducible from its own key.
 
+use burn::tensor::Tensor;
+
 use crate::model::{Cache, Llama, host, token_tensor};
 use crate::random::Stream;
 use crate::{Error, Result};
@@ -102,7 +104,7 @@ fn answer_batch(
     let mut alive: Vec<usize> = (0..batch.len()).collect();
     let mut columns = rows;
     loop {
-        let logits = host(model.advance(token_tensor(&columns, &model.device()), &mut cache));
+        let logits = host(advance_in_pieces(model, &columns, &mut cache, SCORES_MAX));
         let row_len = config.head_rows();
         let mut kept = Vec::with_capacity(alive.len());
         columns.clear();
@@ -132,6 +134,22 @@ fn answer_batch(
     }
 }
 
+/// Attention scores of one layer that are held at a time: 64 MiB.
+const SCORES_MAX: usize = 1 << 24;
+
+/// [`Llama::advance`] by as many columns at a time as keep a layer's scores within `scores_max`, but at least one: the
+/// scores of a whole prompt grow with the square of its length.
+fn advance_in_pieces(model: &Llama, rows: &[Vec<u32>], cache: &mut Cache, scores_max: usize) -> Tensor<2> {
+    let len = rows[0].len();
+    let piece = (scores_max / (rows.len() * model.config().heads * cache.capacity())).clamp(1, len);
+    let mut logits = None;
+    for start in (0..len).step_by(piece) {
+        let columns: Vec<&[u32]> = rows.iter().map(|row| &row[start..len.min(start + piece)]).collect();
+        logits = Some(model.advance(token_tensor(&columns, &model.device()), cache));
+    }
+    logits.expect("a prompt has at least one column")
+}
+
 /// Draws an index from finite `logits`; ties of the best token go to the lowest index.
 fn draw(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> usize {
     let best = (0..logits.len()).fold(0, |best, index| if logits[index] > logits[best] { index } else { best });
@@ -155,18 +173,25 @@ fn draw_weighted(weights: &[f32], stream: &mut Stream) -> usize {
 }
 
 fn draw_nucleus(weights: &[f32], top_p: f64, stream: &mut Stream) -> usize {
+    let nucleus = nucleus(weights, top_p);
+    let weights: Vec<f32> = nucleus.iter().map(|&index| weights[index]).collect();
+    nucleus[draw_weighted(&weights, stream)]
+}
+
+/// The fewest tokens that weigh `top_p` of all, the heaviest first, equal ones by number.
+fn nucleus(weights: &[f32], top_p: f64) -> Vec<usize> {
     let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
-    let mut order: Vec<usize> = (0..weights.len()).collect();
+    // What is this unlikely weighs less than 1 - top_p even if every token were: none of it is needed, or sorted.
+    let least = (1.0 - top_p) * total / weights.len() as f64;
+    let mut order: Vec<usize> = (0..weights.len()).filter(|&index| f64::from(weights[index]) >= least).collect();
     order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
     let mut mass = 0.0;
-    let count = order.iter().take_while(|&&index| {
+    let within = order.iter().take_while(|&&index| {
         let wanted = mass < top_p * total;
         mass += f64::from(weights[index]);
         wanted
     });
-    let nucleus: Vec<usize> = count.copied().collect();
-    let weights: Vec<f32> = nucleus.iter().map(|&index| weights[index]).collect();
-    nucleus[draw_weighted(&weights, stream)]
+    within.copied().collect()
 }
 
 #[cfg(test)]
@@ -230,6 +255,43 @@ mod tests {
             }
         }
         assert_eq!(found, &text[3..]);
+    }
+
+    #[test]
+    fn a_prompt_read_in_pieces_gives_the_logits_of_one_pass() {
+        let model = model();
+        let rows = [vec![1, 2, 3, 4, 5], vec![0, 0, 0, 6, 7]];
+        let read = |scores_max| {
+            let mut cache = Cache::new(&model, vec![0, 3], 6);
+            host(advance_in_pieces(&model, &rows, &mut cache, scores_max))
+        };
+        let whole = read(SCORES_MAX);
+        let columns = rows.len() * model.config().heads * 6;
+        for pieces in [1, columns, 2 * columns, 4 * columns] {
+            assert!(read(pieces).iter().zip(&whole).all(|(found, wanted)| (found - wanted).abs() < 1e-4), "{pieces}");
+        }
+    }
+
+    #[test]
+    fn the_nucleus_is_that_of_all_tokens_sorted() {
+        let mut stream = Stream::new(5, 6, 7);
+        for (scale, top_p) in [(0.1, 0.05), (1.0, 0.5), (3.0, 0.95), (8.0, 0.999)] {
+            let weights: Vec<f32> = (0..500).map(|_| (scale * stream.normal()).exp()).collect();
+            let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+            let mut sorted = weights.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let mut mass = 0.0;
+            let wanted: Vec<f32> = sorted
+                .into_iter()
+                .take_while(|&weight| {
+                    let within = mass < top_p * total;
+                    mass += f64::from(weight);
+                    within
+                })
+                .collect();
+            let found: Vec<f32> = nucleus(&weights, top_p).into_iter().map(|index| weights[index]).collect();
+            assert_eq!(found, wanted, "{scale} {top_p}");
+        }
     }
 
     #[test]
