@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::error::IoContext;
 use crate::random::Stream;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, Result, dataset};
 
 /// One corpus of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +96,14 @@ impl CorpusSettings {
             None => text,
         });
         Ok(documents.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect())
+    }
+
+    /// SHA-256 of the file.
+    ///
+    /// # Errors
+    /// `Format` if it cannot be read.
+    pub fn digest(&self, data: &Path) -> Result<String> {
+        dataset::file_digest(&data.join(&self.path))
     }
 
     /// A document from each object by the template; `kind` and the object's index tell where one is wrong.

@@ -173,7 +173,11 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn file_digest(file: &Path) -> Result<String> {
+/// SHA-256 of a file.
+///
+/// # Errors
+/// `Format` if it cannot be read.
+pub(crate) fn file_digest(file: &Path) -> Result<String> {
     let digest = drafthorse_pack::digest_file(file, &mut |_| ControlFlow::Continue(()));
     Ok(digest.map_err(|error| Error::format(file, error.to_string()))?.sha256)
 }

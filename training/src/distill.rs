@@ -400,6 +400,47 @@ mod tests {
     }
 
     #[test]
+    fn prompts_equal_to_a_held_out_one_are_not_learned_nor_kept_from_before() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.mixture = Mixture { fixed: 1.0, target: 1.0, on_policy: 0.0, generic_share: 0.0 };
+        recipe.target_text.count = 60;
+        recipe.task[0].prompt = PromptEnd::Tokens([4, 4]);
+        let pair = Pair::open(&recipe.target, &recipe.drafter, &Device::flex()).unwrap();
+        let cache = root.path().join("target_text.jsonl");
+        let examples = recipe.task[0].examples(root.path(), &pair.tokenizer, pair.end, recipe.train.seed).unwrap();
+        // Every text stands there again forty lines below.
+        for prompts in [4, 12] {
+            recipe.select.prompts = prompts;
+            let (rest, held) = task::hold_out(examples.clone(), prompts);
+            let leaks = |text: &Example| held.iter().any(|other| other.prompt == text.prompt);
+            assert!(rest.iter().any(leaks), "the data has prompts twice");
+            let pools = Texts::load(&recipe, &pair, root.path()).unwrap().pools(&recipe, &pair, &cache).unwrap();
+            for pool in [&pools.fixed, &pools.target] {
+                let texts: Vec<&Example> = pool.shares().flat_map(|(_, texts)| texts).collect();
+                assert!(texts.len() >= 20 && !texts.into_iter().any(leaks), "{prompts} held out");
+            }
+        }
+    }
+
+    #[test]
+    fn prompts_without_answers_are_enough() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.task[0].prompt = PromptEnd::Whole;
+        recipe.task[0].corpus.path = "prompts.txt".into();
+        let prompts: Vec<String> = WORDS.iter().flat_map(|one| WORDS.map(|two| format!("{one} {two}"))).collect();
+        std::fs::write(root.path().join("prompts.txt"), prompts.join("<|endoftext|>")).unwrap();
+        recipe.mixture = Mixture { fixed: 0.0, target: 1.0, on_policy: 1.0, generic_share: 0.0 };
+        recipe.train.steps = 2;
+        let outcome = distill(&recipe, root.path(), &root.path().join("run"), &Device::flex()).unwrap();
+        assert_eq!(outcome.after[0].summary.texts, 16);
+        recipe.mixture.fixed = 1.0;
+        let error = distill(&recipe, root.path(), &root.path().join("other"), &Device::flex()).unwrap_err();
+        assert!(error.to_string().contains("mixture.fixed"), "{error}");
+    }
+
+    #[test]
     fn a_loss_that_is_no_number_stops_and_keeps_the_checkpoint() {
         let root = tempfile::tempdir().unwrap();
         let mut recipe = toy(root.path());

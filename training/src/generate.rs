@@ -87,13 +87,13 @@ struct Asked {
     sampling: Sampling,
 }
 
-/// Answers the shard's share and writes it to `out`. A shard that is there already, of the same recipe, is kept; one that
-/// was killed goes on after its last batch.
+/// Answers the shard's share and writes it to `out`. A shard that is there already, of the same recipe, model and data, is
+/// kept; one that was killed goes on after its last batch.
 ///
 /// # Errors
 /// `Setting` of the recipe, or if `out` is there and is no data set; `Format`, `Io`.
 pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, device: &Device) -> Result<usize> {
-    let provenance = provenance(recipe, shard)?;
+    let provenance = provenance(recipe, data, shard)?;
     if out.exists() {
         let found = if out.is_file() { dataset::read(out).ok() } else { None };
         match found {
@@ -237,8 +237,9 @@ fn samplings(recipe: &GenerateRecipe) -> Result<Vec<Sampling>> {
     if samplings.is_empty() { Err(Error::setting("temperatures", "at least one")) } else { Ok(samplings) }
 }
 
-fn provenance(recipe: &GenerateRecipe, shard: Shard) -> Result<Value> {
+fn provenance(recipe: &GenerateRecipe, data: &Path, shard: Shard) -> Result<Value> {
     let model = &recipe.model;
+    let corpora = recipe.task.iter().map(|task| task.corpus.digest(data)).collect::<Result<Vec<_>>>()?;
     let mut recipe = json!(recipe);
     // Where the model lay on this machine says nothing; its digest does.
     recipe["model"] = Value::Null;
@@ -246,6 +247,7 @@ fn provenance(recipe: &GenerateRecipe, shard: Shard) -> Result<Value> {
         "program": format!("drafthorse-train {}", env!("CARGO_PKG_VERSION")),
         "model_sha256": dataset::model_digest(model)?,
         "tokenizer_sha256": dataset::tokenizer_digest(model)?,
+        "corpora_sha256": corpora,
         "recipe": recipe,
         "shard": [shard.index, shard.count],
     }))
@@ -391,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_other_weights_in_several_files_are_not_kept() {
+    fn answers_of_other_weights_or_other_data_are_not_kept() {
         let (root, recipe) = setting();
         let model = hugging_face::load(&recipe.model, &Device::flex()).unwrap();
         let values = model.values();
@@ -416,6 +418,10 @@ mod tests {
         let text = std::fs::read_to_string(&tokenizer).unwrap();
         std::fs::write(&tokenizer, format!("{text}\n")).unwrap();
         assert_eq!(run(), 9, "another tokenizer");
+        let data = root.path().join("a.txt");
+        let text = std::fs::read_to_string(&data).unwrap();
+        std::fs::write(&data, text.rsplit("<|endoftext|>").collect::<Vec<_>>().join("<|endoftext|>")).unwrap();
+        assert_eq!((run(), run()), (9, 0), "other data at the same path, then the same");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A target and its drafter with their texts: what distillation and evaluation both begin with.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,14 +154,14 @@ pub struct Texts {
 
 impl Texts {
     /// Reads and encodes everything that the recipe names. Texts whose prompt leaves less than a quarter of the
-    /// context are left out.
+    /// context are left out, and so is what would be learned from a prompt that is held out for this task or another.
     ///
     /// # Errors
     /// Of reading and encoding; `Setting` if a task has too few texts.
     pub fn load(recipe: &DistillRecipe, pair: &Pair, data: &Path) -> Result<Self> {
         let context_len = pair.context_len();
         let prompt_len_max = (context_len - context_len / 4).max(1);
-        let (mut learned, mut held) = (Pool::default(), Vec::new());
+        let (mut rests, mut held) = (Vec::new(), Vec::new());
         for task in &recipe.task {
             let mut examples = task.examples(data, &pair.tokenizer, pair.end, recipe.train.seed)?;
             examples.retain(|example| example.prompt.len() <= prompt_len_max);
@@ -168,12 +169,19 @@ impl Texts {
                 example.completion.truncate(recipe.train.completion_len_max);
             }
             let (rest, kept) = hold_out(examples, recipe.select.prompts);
+            rests.push(rest);
+            held.push((task.name.clone(), kept));
+        }
+        let held_prompts: HashSet<&[u32]> =
+            held.iter().flat_map(|(_, kept)| kept).map(|example| &example.prompt[..]).collect();
+        let mut learned = Pool::default();
+        for ((task, mut rest), (_, kept)) in recipe.task.iter().zip(rests).zip(&held) {
+            rest.retain(|example| !held_prompts.contains(&example.prompt[..]));
             if rest.is_empty() {
-                let reason = format!("{} texts within the context, all held out", kept.len());
+                let reason = format!("no prompt within the context beside the {} held out", kept.len());
                 return Err(Error::setting(format!("task {}", task.name), reason));
             }
             learned.add(task.weight, rest);
-            held.push((task.name.clone(), kept));
         }
         let window = (recipe.train.completion_len_max + 1).min(context_len);
         let generic = generic(&recipe.generic, data, &pair.tokenizer, pair.end, window)?;
@@ -207,6 +215,7 @@ impl Texts {
         let header = json!({
             "target": digest(&pair.target), "seed": recipe.train.seed, "settings": settings,
             "tasks": recipe.task, "completion_len_max": recipe.train.completion_len_max,
+            "prompts": self.prompts_digest(),
         })
         .to_string();
         // Whatever else is there is written anew.
@@ -241,6 +250,18 @@ impl Texts {
         folder::write_file(cache, text.as_bytes())?;
         part.finish()?;
         Ok(examples)
+    }
+
+    /// SHA-256 of the prompts to learn from: other data at the same path, or another number held out, are other prompts.
+    fn prompts_digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for (_, examples) in self.learned.shares() {
+            for example in examples {
+                hash.update((example.prompt.len() as u64).to_le_bytes());
+                example.prompt.iter().for_each(|token| hash.update(token.to_le_bytes()));
+            }
+        }
+        dataset::hexadecimal(&hash.finalize())
     }
 
     /// True if `prompt` begins a held-out text, or a held-out prompt begins it: cuts differ from recipe to recipe.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::source::{Mixture, OnPolicy};
-use super::task::TaskSettings;
+use super::task::{HELD_OUT_PROMPTS, TaskSettings};
 use crate::corpus::CorpusSettings;
 use crate::loss::Loss;
 use crate::model::Precision;
@@ -35,6 +35,7 @@ pub struct DistillRecipe {
     #[serde(default)]
     pub target_text: TargetText,
     /// Length, batch and schedule.
+    #[serde(default)]
     pub train: DistillSettings,
     /// AdamW.
     #[serde(default)]
@@ -135,7 +136,7 @@ impl Default for DistillSettings {
 pub struct Selection {
     /// Steps between measurements; the first and the last state are always measured.
     pub every: usize,
-    /// Held-out prompts per task; they are not learned from.
+    /// Held-out prompts per task; neither they nor prompts equal to one are learned from.
     pub prompts: usize,
     /// Longest answer in tokens.
     pub completion_len_max: usize,
@@ -149,7 +150,7 @@ impl Default for Selection {
     fn default() -> Self {
         Self {
             every: 100,
-            prompts: 32,
+            prompts: HELD_OUT_PROMPTS,
             completion_len_max: 128,
             draft_lens: vec![3, 5, 7],
             temperatures: vec![0.0, 1.0],
@@ -201,6 +202,10 @@ impl DistillRecipe {
         }
         if let Some(task) = self.task.iter().find(|task| !(task.weight.is_finite() && task.weight > 0.0)) {
             return Err(Error::setting(format!("task {}", task.name), format!("weight {}: above 0", task.weight)));
+        }
+        if let Some(task) = self.task.iter().find(|task| self.mixture.fixed > 0.0 && !task.prompt.has_completions()) {
+            let reason = "its prompts have no completions to learn, so mixture.fixed must be 0";
+            return Err(Error::setting(format!("task {}", task.name), reason));
         }
         let temperatures = self.target_text.temperatures.iter().chain(&select.temperatures);
         for temperature in temperatures {

@@ -10,6 +10,9 @@ use crate::random::Stream;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
+/// Held-out prompts per task if a recipe names no number: `evaluate` then measures on those that `distill` did not learn.
+pub const HELD_OUT_PROMPTS: usize = 32;
+
 /// One task of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,10 +43,16 @@ pub enum PromptEnd {
     /// Before the first occurrence of this text, which is left out: what stands there is a user's message, and the prompt
     /// is that message in the model's own chat template. Documents without the text are left out.
     Chat(String),
+    /// Nowhere: every document is a prompt without a completion.
+    Whole,
+    /// Nowhere: every document is a user's message without an answer, and the prompt is that message in the model's own
+    /// chat template.
+    Message,
 }
 
 impl TaskSettings {
-    /// Every document with a prompt and at least one completion token, in order; completions end with `end`.
+    /// Every document with a prompt and at least one completion token, in order; completions end with `end`. Where
+    /// documents are prompts only, completions are empty.
     ///
     /// Prompt and completion are encoded apart, as they are when the model is asked.
     ///
@@ -53,24 +62,34 @@ impl TaskSettings {
         let mut examples = Vec::new();
         for (index, document) in self.corpus.documents(data)?.iter().enumerate() {
             let mut stream = Stream::new(seed, 0x7461_736b, index as u64);
-            if let Some((prompt, mut completion)) = self.prompt.cut(document, tokenizer, &mut stream)? {
-                completion.push(end);
-                examples.push(Example::new(prompt, completion));
+            let (prompt, mut completion) = self.prompt.cut(document, tokenizer, &mut stream)?;
+            if prompt.is_empty() || (self.prompt.has_completions() && completion.is_empty()) {
+                continue;
             }
+            if self.prompt.has_completions() {
+                completion.push(end);
+            }
+            examples.push(Example::new(prompt, completion));
         }
         if examples.is_empty() {
-            return Err(Error::setting(format!("task {}", self.name), "no document has a prompt and a completion"));
+            let reason = "no document has a prompt and a completion; of prompts without answers, prompt = \"whole\"";
+            return Err(Error::setting(format!("task {}", self.name), reason));
         }
         Ok(examples)
     }
 }
 
 impl PromptEnd {
-    /// Prompt and completion of a document; none if it has not both.
-    fn cut(&self, document: &str, tokenizer: &Tokenizer, stream: &mut Stream) -> Result<Option<(Vec<u32>, Vec<u32>)>> {
-        let (prompt, completion) = match self {
+    /// True if a completion follows the prompt in each document.
+    pub fn has_completions(&self) -> bool {
+        !matches!(self, Self::Whole | Self::Message)
+    }
+
+    /// Prompt and completion of a document; both are empty where it lacks the mark.
+    fn cut(&self, document: &str, tokenizer: &Tokenizer, stream: &mut Stream) -> Result<(Vec<u32>, Vec<u32>)> {
+        Ok(match self {
             Self::After(mark) => {
-                let Some((before, after)) = document.split_once(mark) else { return Ok(None) };
+                let Some((before, after)) = document.split_once(mark) else { return Ok(<_>::default()) };
                 (tokenizer.encode_prompt(&format!("{before}{mark}"))?, tokenizer.encode(after)?)
             }
             Self::Tokens([least, most]) => {
@@ -83,11 +102,12 @@ impl PromptEnd {
                 (prompt, completion)
             }
             Self::Chat(mark) => {
-                let Some((message, answer)) = document.split_once(mark) else { return Ok(None) };
+                let Some((message, answer)) = document.split_once(mark) else { return Ok(<_>::default()) };
                 (tokenizer.encode_message(message.trim())?, tokenizer.encode(answer.trim_start())?)
             }
-        };
-        Ok((!prompt.is_empty() && !completion.is_empty()).then_some((prompt, completion)))
+            Self::Whole => (tokenizer.encode_prompt(document)?, vec![]),
+            Self::Message => (tokenizer.encode_message(document)?, vec![]),
+        })
     }
 }
 
@@ -177,6 +197,28 @@ mod tests {
         std::fs::write(folder.path().join("chat_template.jinja"), "{% for %}").unwrap();
         let error = task.examples(folder.path(), &open(), 0, 1).unwrap_err();
         assert!(matches!(error, Error::Format { .. }), "{error}");
+    }
+
+    #[test]
+    fn prompts_without_answers_are_taken_whole() {
+        let (folder, _) = folder();
+        let lines = "{\"prompt\": \"one and two?\"}\n{\"prompt\": \"here\"}\n";
+        std::fs::write(folder.path().join("p.jsonl"), lines).unwrap();
+        std::fs::write(folder.path().join("chat_template.jinja"), "[{{ messages[0]['content'] }}]").unwrap();
+        let tokenizer = Tokenizer::open(&folder.path().join("tokenizer.json")).unwrap();
+        let prompts = |prompt: &str| {
+            let corpus = r#"{ path = "p.jsonl", format = "jsonl", template = "{prompt}\nA:" }"#;
+            let text = format!("name = \"asked\"\nprompt = {prompt}\ncorpus = {corpus}");
+            let task: TaskSettings = toml::from_str(&text).unwrap();
+            task.examples(folder.path(), &tokenizer, 0, 1).map(|examples| {
+                assert!(examples.iter().all(|example| example.completion.is_empty()));
+                examples.iter().map(|example| tokenizer.decode(&example.prompt).unwrap()).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(prompts("\"whole\"").unwrap(), ["one and two?\nA:", "here\nA:"]);
+        assert_eq!(prompts("\"message\"").unwrap(), ["[one and two?\nA:]", "[here\nA:]"]);
+        let error = prompts("{ after = \"A:\" }").unwrap_err().to_string();
+        assert!(error.contains("whole"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Score;
 use crate::corpus::CorpusSettings;
-use crate::distill::task::{PromptEnd, TaskSettings};
+use crate::distill::task::{HELD_OUT_PROMPTS, PromptEnd, TaskSettings};
 use crate::{Error, Result};
 
 /// A recipe of `evaluate`.
@@ -15,10 +15,10 @@ use crate::{Error, Result};
 pub struct EvaluateRecipe {
     /// Folder of the target, with its `tokenizer.json`.
     pub target: PathBuf,
-    /// Of every draw.
+    /// Of every draw; that of `distill`, to measure on what it held out.
     #[serde(default = "seed_default")]
     pub seed: u64,
-    /// Prompts per task.
+    /// Prompts per task; `select.prompts` of `distill`, to measure on what it held out.
     #[serde(default = "prompts_default")]
     pub prompts: usize,
     /// Longest answer in tokens.
@@ -148,6 +148,10 @@ impl EvaluateRecipe {
             let reason = format!("{:?}: letters, digits, - and _, since files are named after it", drafter.name);
             return Err(Error::setting("drafter.name", reason));
         }
+        if let Some(task) = self.task.iter().find(|task| task.score.is_some() && !task.prompt.has_completions()) {
+            let reason = "a score compares with the completions of the data, and its prompts have none";
+            return Err(Error::setting(format!("task {}", task.name), reason));
+        }
         if self.draft_lens.iter().any(|&len| len == 0 || len > 64) {
             return Err(Error::setting("draft_lens", "from 1 to 64 each"));
         }
@@ -163,7 +167,7 @@ fn seed_default() -> u64 {
 }
 
 fn prompts_default() -> usize {
-    64
+    HELD_OUT_PROMPTS
 }
 
 fn completion_len_max_default() -> usize {
