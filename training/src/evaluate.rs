@@ -31,7 +31,6 @@ use crate::import::hugging_face;
 use crate::model::Llama;
 use crate::part::Part;
 use crate::run::{self, Report};
-use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, folder};
 use clock::Clock;
 use piece::{Digests, Piece};
@@ -162,11 +161,11 @@ impl Block<'_> {
             let on_answer = |tokens| {
                 report.step(tokens, &message);
             };
-            let rows = clock.time(task, mode, examples, &first.tokenizer, on_answer)?;
+            let rows = clock.time(task, mode, examples, first, on_answer)?;
             return Ok(Piece { clock: rows, ..Piece::default() });
         }
         let texts = write(recipe, first, examples, mode)?;
-        let score = |score| scored(score, task, mode, examples, &texts, &first.tokenizer, recipe.seed);
+        let score = |score| scored(score, task, mode, examples, &texts, first, recipe.seed);
         let scores = task.score.map(score).transpose()?;
         let rows = compare(recipe, task, pairs, &texts);
         let tokens = texts.examples.iter().map(|example| example.completion.len()).sum();
@@ -225,12 +224,12 @@ fn scored(
     mode: Mode,
     examples: &[Example],
     texts: &HeldOut,
-    tokenizer: &Tokenizer,
+    pair: &Pair,
     seed: u64,
 ) -> Result<ScoreRow> {
     let mut terms = Vec::with_capacity(examples.len());
     for (reference, answer) in examples.iter().zip(&texts.examples) {
-        let (wanted, found) = (tokenizer.decode(&reference.completion)?, tokenizer.decode(&answer.completion)?);
+        let (wanted, found) = (pair.completion_text(&reference.completion)?, pair.completion_text(&answer.completion)?);
         terms.push((score.of(&wanted, &found), 1.0));
     }
     Ok(ScoreRow { task: task.name.clone(), mode, score: bootstrap(&terms, seed) })
@@ -242,7 +241,7 @@ mod tests {
     use crate::corpus::CorpusSettings;
     use crate::distill::task::PromptEnd;
     use crate::model::ModelConfig;
-    use crate::tokenizer;
+    use crate::tokenizer::{self, Tokenizer};
 
     fn recipe(root: &Path) -> EvaluateRecipe {
         let text: Vec<String> = (0..20).map(|index| format!("{index} plus {index} is\n#### {}", 2 * index)).collect();
@@ -323,6 +322,23 @@ mod tests {
         let tokens = root.path().join("tokenizer.json");
         folder::replace(&target, |folder| hugging_face::save(folder, &model, Some(&tokens))).unwrap();
         assert_eq!(run(&recipe, "broken").rows[0].task, "sums", "other weights in the same folder");
+    }
+
+    #[test]
+    fn answers_are_compared_without_their_end_whatever_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = recipe(root.path());
+        for name in ["target", "other"] {
+            let path = root.path().join(name).join("tokenizer.json");
+            let text = std::fs::read_to_string(&path).unwrap().replace(tokenizer::END_OF_TEXT, "</s>");
+            std::fs::write(&path, text).unwrap();
+        }
+        let pairs = open(&recipe, &Device::flex()).unwrap();
+        let mut tokens = pairs[0].tokenizer.encode(" (B)").unwrap();
+        tokens.push(pairs[0].end);
+        assert_eq!(pairs[0].tokenizer.decode(&tokens).unwrap(), " (B)</s>");
+        let text = pairs[0].completion_text(&tokens).unwrap();
+        assert_eq!((&text[..], Score::ExactMatch.of(&text, "(B)")), (" (B)", 1.0));
     }
 
     #[test]

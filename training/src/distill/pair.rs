@@ -74,6 +74,16 @@ impl Pair {
         self.target.config().context_len.min(self.drafter.config().context_len)
     }
 
+    /// Text of a completion before the token that ends it.
+    ///
+    /// # Errors
+    /// `Tokenizer`.
+    pub fn completion_text(&self, completion: &[u32]) -> Result<String> {
+        let ends = |token: &u32| *token == self.end || self.target.config().eos_tokens.contains(token);
+        let length = completion.iter().position(ends).unwrap_or(completion.len());
+        self.tokenizer.decode(&completion[..length])
+    }
+
     /// What `drafter`, a state of the pair's, is worth on each held-out set.
     pub fn measure(&self, drafter: &Llama, held_out: &[TaskHeldOut], recipe: &DistillRecipe) -> Vec<Measurement> {
         let (settings, lens) = (&recipe.train, &recipe.select.draft_lens);

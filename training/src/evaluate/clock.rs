@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::recipe::{EvaluateRecipe, EvaluateTask};
 use crate::acceptance::{Figure, Mode, bootstrap, bootstrap_of};
 use crate::distill::batch::Example;
-use crate::tokenizer::Tokenizer;
+use crate::distill::pair::Pair;
 use crate::{Error, Result};
 
 /// How the loop drafts and verifies.
@@ -125,7 +125,7 @@ impl<'a> Clock<'a> {
         task: &EvaluateTask,
         mode: Mode,
         examples: &[Example],
-        tokenizer: &Tokenizer,
+        first: &Pair,
         mut on_answer: impl FnMut(usize),
     ) -> Result<Vec<ClockRow>> {
         let recipe = self.recipe;
@@ -139,7 +139,7 @@ impl<'a> Clock<'a> {
                 for (pack, taken) in opened.iter().zip(&mut taken) {
                     for (rule, taken) in rules.iter().zip(taken) {
                         let options = options(recipe, mode, *rule, index);
-                        let found = pack.answer(task, example, tokenizer, *rule, &options)?;
+                        let found = pack.answer(task, example, first, *rule, &options)?;
                         on_answer(found.tokens as usize);
                         if found.ms < taken[index].ms {
                             taken[index] = found;
@@ -192,7 +192,7 @@ impl<'a> Timed<'a> {
         &self,
         task: &EvaluateTask,
         example: &Example,
-        tokenizer: &Tokenizer,
+        first: &Pair,
         rule: Rule,
         options: &GenerationOptions,
     ) -> Result<Taken> {
@@ -200,7 +200,7 @@ impl<'a> Timed<'a> {
         let answered = answer(session, &example.prompt, options);
         let (tokens, account) = answered.map_err(|error| failed(self.pack, &error))?;
         let score = match task.score {
-            Some(score) => score.of(&tokenizer.decode(&example.completion)?, &tokenizer.decode(&tokens)?),
+            Some(score) => score.of(&first.completion_text(&example.completion)?, &first.completion_text(&tokens)?),
             None => 0.0,
         };
         Ok(Taken { ms: account.time.total_ms, tokens: account.tokens as f64, calls: account.rounds as f64, score })

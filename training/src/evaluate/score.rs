@@ -4,8 +4,6 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::tokenizer::END_OF_TEXT;
-
 /// How an answer is compared with the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,12 +19,12 @@ pub enum Score {
 
 impl Score {
     /// 0 for a wrong answer to 1 for the reference's, which are all that there is but for chrF. An answer that gives
-    /// nothing is wrong.
+    /// nothing is wrong. Neither text has the token that ends it.
     pub fn of(self, reference: &str, answer: &str) -> f64 {
         let right = match self {
             Self::FinalNumber => final_number(reference).is_some_and(|wanted| final_number(answer) == Some(wanted)),
             Self::ExactMatch => !final_text(answer).is_empty() && final_text(reference) == final_text(answer),
-            Self::ChrF => return chrf(before_end(reference), before_end(answer)),
+            Self::ChrF => return chrf(reference, answer),
         };
         f64::from(u8::from(right))
     }
@@ -68,14 +66,8 @@ fn final_number(text: &str) -> Option<String> {
 
 /// What follows the last `the answer is`, or the first line that is not empty, without its final full stop.
 fn final_text(text: &str) -> &str {
-    let text = before_end(text);
     let after = text.rsplit_once("the answer is").map_or(text, |(_, after)| after);
     after.trim_start().lines().next().unwrap_or("").trim().trim_end_matches('.')
-}
-
-/// What comes before the end of the text.
-fn before_end(text: &str) -> &str {
-    text.split(END_OF_TEXT).next().unwrap_or("")
 }
 
 #[cfg(test)]
@@ -85,7 +77,7 @@ mod tests {
     #[test]
     fn numbers_are_compared_as_numbers() {
         let right = |answer| Score::FinalNumber.of("So 70,000 dollars.\n#### 70,000", answer) == 1.0;
-        assert!(right("#### 70000<|endoftext|>") && right("1 #### 3\n#### $70,000.00") && right("####70000."));
+        assert!(right("#### 70000") && right("1 #### 3\n#### $70,000.00") && right("####70000."));
         assert!(!right("70000") && !right("#### 7000") && !right("#### many") && !right(""));
         assert_eq!(Score::FinalNumber.of("no number", "no number"), 0.0);
     }
@@ -93,14 +85,14 @@ mod tests {
     #[test]
     fn exact_answers_are_compared_after_the_reasoning() {
         let right = |answer| Score::ExactMatch.of(" (B)", answer) == 1.0;
-        assert!(right("Because of it. So the answer is (B).") && right("(B)\nQ: next") && right(" (B)<|endoftext|>"));
+        assert!(right("Because of it. So the answer is (B).") && right("(B)\nQ: next") && right(" (B)"));
         assert!(!right("(A)") && !right("") && !right("so (B)"));
     }
 
     #[test]
     fn chrf_counts_shared_runs_of_letters() {
-        let score = |answer| Score::ChrF.of(" Ein Hund.<|endoftext|>", answer);
-        assert_eq!((score("Ein Hund."), score("Ein  Hund.<|endoftext|>mehr")), (1.0, 1.0));
+        let score = |answer| Score::ChrF.of(" Ein Hund.", answer);
+        assert_eq!((score("Ein Hund."), score("Ein  Hund. ")), (1.0, 1.0));
         assert_eq!((score(""), score("xyz"), Score::ChrF.of("", "Hund")), (0.0, 0.0, 0.0));
         // Of `ab` one letter is right, of its runs of two none: precision 1/4, recall 1/4.
         assert!((Score::ChrF.of("ab", "ax") - 0.25).abs() < 1e-12);
