@@ -20,10 +20,12 @@ pub struct Held {
     pub recompute_layers: bool,
 }
 
-impl Default for Held {
-    fn default() -> Self {
-        Self { chunk_rows: 1024, recompute_layers: false }
-    }
+/// Logits that exist at once where no recipe names the rows: 32 MiB, of which a loss holds several.
+const LOGITS_MAX: usize = 1 << 23;
+
+/// Rows of logits to hold at once: `most`, or fewer over a vocabulary so large that memory would grow with it.
+pub fn chunk_rows(vocab_len: usize, most: usize) -> usize {
+    (LOGITS_MAX / vocab_len.max(1)).clamp(1, most)
 }
 
 /// Runs `model` over `tokens` `[batch, seq]` and differentiates the loss that `loss` describes.
@@ -199,6 +201,12 @@ mod tests {
 
     use super::*;
     use crate::model::{ModelConfig, token_tensor};
+
+    #[test]
+    fn fewer_rows_are_held_at_once_over_a_large_vocabulary() {
+        assert_eq!([256, 16_384].map(|vocab_len| chunk_rows(vocab_len, 512)), [512, 512]);
+        assert_eq!([151_936, usize::MAX].map(|vocab_len| chunk_rows(vocab_len, 512)), [55, 1]);
+    }
 
     #[test]
     fn chunks_recomputed_layers_and_autodiff_agree() {

@@ -222,7 +222,10 @@ fn step_gradients(
     recipe: &DistillRecipe,
 ) -> Result<(Gradients, step::Measured)> {
     let settings = &recipe.train;
-    let held = Held { chunk_rows: settings.chunk_rows, recompute_layers: settings.recompute_layers };
+    let held = Held {
+        chunk_rows: settings.chunk_rows(target.config().vocab_len),
+        recompute_layers: settings.recompute_layers,
+    };
     let objective =
         step::Objective { loss: recipe.loss, temperature: recipe.temperature, held, precision: settings.precision };
     let context_len = target.config().context_len.min(drafter.config().context_len);

@@ -23,6 +23,7 @@ pub use score::Score;
 
 use crate::acceptance::trace::HeldOut;
 use crate::acceptance::{Figure, Mode, Summary, bootstrap, gain, summarise};
+use crate::backward::chunk_rows;
 use crate::distill::batch::Example;
 use crate::distill::pair::Pair;
 use crate::distill::rollout::Limits;
@@ -201,7 +202,9 @@ fn write(recipe: &EvaluateRecipe, pair: &Pair, examples: &[Example], mode: Mode)
 
 fn compare(recipe: &EvaluateRecipe, task: &EvaluateTask, pairs: &[Pair], texts: &HeldOut) -> Vec<Row> {
     let drafters: Vec<&Llama> = pairs.iter().map(|pair| &pair.drafter).collect();
-    let traces = texts.traces(&pairs[0].target, &drafters, recipe.batch_rows, recipe.chunk_rows);
+    let target = &pairs[0].target;
+    let chunk_rows = recipe.chunk_rows.unwrap_or_else(|| chunk_rows(target.config().vocab_len, 512));
+    let traces = texts.traces(target, &drafters, recipe.batch_rows, chunk_rows);
     let rows = recipe.drafter.iter().zip(pairs).zip(&traces).enumerate();
     rows.filter_map(|(index, ((drafter, pair), own))| {
         let lens = &recipe.draft_lens;

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::backward::{Held, backward, cross_entropy, inputs_and_next, mean_loss};
+use crate::backward::{Held, backward, chunk_rows, cross_entropy, inputs_and_next, mean_loss};
 use crate::corpus::{Corpus, CorpusSettings, training_row};
 use crate::import::hugging_face;
 use crate::model::{Llama, ModelConfig, Precision, token_tensor};
@@ -241,7 +241,7 @@ fn load_corpora(recipe: &PretrainRecipe, data: &Path, tokenizer: &Tokenizer, mod
 fn step_gradients(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, step: usize) -> (f32, Gradients) {
     let (mut loss, mut sum) = (0.0, Gradients::new());
     let model = &model.clone().with_precision(settings.precision);
-    let held = Held { recompute_layers: settings.recompute_layers, ..Held::default() };
+    let held = Held { chunk_rows: rows_at_once(model), recompute_layers: settings.recompute_layers };
     let scale = 1.0 / (settings.batch * settings.accumulation * settings.sequence_len) as f32;
     for pass in 0..settings.accumulation {
         let rows: Vec<Vec<u32>> = (pass * settings.batch..(pass + 1) * settings.batch)
@@ -269,11 +269,16 @@ fn rows_gradients(model: &Llama, rows: &[Vec<u32>], scale: f32, held: Held) -> (
     backward(&model, tokens, held, |logits, range| cross_entropy(logits, &next[range], scale))
 }
 
+/// Positions whose logits exist at once.
+fn rows_at_once(model: &Llama) -> usize {
+    chunk_rows(model.config().vocab_len, 1024)
+}
+
 /// Refuses weights that a finite gradient has moved too far, before they replace a good checkpoint.
 fn check_weights(model: &Llama, corpora: &[Corpus], settings: &TrainSettings, at: [usize; 2]) -> Result<()> {
     let [step, checkpoint_step] = at;
     let row = training_row(corpora, settings.seed, step, 0, settings.sequence_len + 1);
-    let value = mean_loss(&model.clone().frozen(), &[row], Held::default().chunk_rows);
+    let value = mean_loss(&model.clone().frozen(), &[row], rows_at_once(model));
     if value.is_finite() {
         Ok(())
     } else {
@@ -291,8 +296,7 @@ fn validate(model: &Llama, corpora: &[Corpus], settings: &TrainSettings) -> Vec<
             continue;
         }
         let batches = rows.chunks(settings.batch);
-        let sum: f32 =
-            batches.map(|rows| mean_loss(&model, rows, Held::default().chunk_rows) * rows.len() as f32).sum();
+        let sum: f32 = batches.map(|rows| mean_loss(&model, rows, rows_at_once(&model)) * rows.len() as f32).sum();
         losses.push((corpus.name().to_owned(), sum / rows.len() as f32));
     }
     losses

@@ -89,7 +89,8 @@ impl Pair {
         let (settings, lens) = (&recipe.train, &recipe.select.draft_lens);
         let measured = held_out.iter().filter_map(|set| {
             let rows = settings.batch_per_pass.max(8);
-            let traces = set.texts.traces(&self.target, &[drafter], rows, settings.chunk_rows);
+            let chunk_rows = settings.chunk_rows(self.target.config().vocab_len);
+            let traces = set.texts.traces(&self.target, &[drafter], rows, chunk_rows);
             let summary = summarise(set.texts.mode, &traces[0], lens, self.cost_ratio(), settings.seed)?;
             Some(Measurement { task: set.task.clone(), summary })
         });

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::source::{Mixture, OnPolicy};
 use super::task::{HELD_OUT_PROMPTS, TaskSettings};
+use crate::backward::chunk_rows;
 use crate::corpus::CorpusSettings;
 use crate::loss::Loss;
 use crate::model::Precision;
@@ -92,8 +93,8 @@ pub struct DistillSettings {
     pub completion_len_max: usize,
     /// Texts that are written at once.
     pub rollout_rows: usize,
-    /// Positions whose logits exist at once.
-    pub chunk_rows: usize,
+    /// Positions whose logits exist at once; none takes 512, or fewer over a large vocabulary.
+    pub chunk_rows: Option<usize>,
     /// Computes each layer of the drafter again on the way back instead of keeping what it computed: less memory, more
     /// time.
     pub recompute_layers: bool,
@@ -119,7 +120,7 @@ impl Default for DistillSettings {
             threads: 1,
             completion_len_max: 128,
             rollout_rows: 64,
-            chunk_rows: 512,
+            chunk_rows: None,
             recompute_layers: false,
             precision: Precision::F32,
             learning_rate: 5e-4,
@@ -127,6 +128,13 @@ impl Default for DistillSettings {
             warmup_steps: 20,
             checkpoint_every: 50,
         }
+    }
+}
+
+impl DistillSettings {
+    /// Positions whose logits exist at once, over a vocabulary of `vocab_len`.
+    pub fn chunk_rows(&self, vocab_len: usize) -> usize {
+        self.chunk_rows.unwrap_or_else(|| chunk_rows(vocab_len, 512))
     }
 }
 
@@ -176,7 +184,7 @@ impl DistillRecipe {
             ("train.threads", train.threads, 256),
             ("train.completion_len_max", train.completion_len_max, 1 << 20),
             ("train.rollout_rows", train.rollout_rows, 1 << 16),
-            ("train.chunk_rows", train.chunk_rows, 1 << 24),
+            ("train.chunk_rows", train.chunk_rows.unwrap_or(1), 1 << 24),
             ("train.checkpoint_every", train.checkpoint_every, 1 << 30),
             ("select.every", select.every, 1 << 30),
             ("select.prompts", select.prompts, 1 << 20),

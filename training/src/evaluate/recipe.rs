@@ -33,9 +33,9 @@ pub struct EvaluateRecipe {
     /// Texts that are worked on at once.
     #[serde(default = "batch_rows_default")]
     pub batch_rows: usize,
-    /// Positions whose logits exist at once.
-    #[serde(default = "chunk_rows_default")]
-    pub chunk_rows: usize,
+    /// Positions whose logits exist at once; none takes 512, or fewer over a large vocabulary.
+    #[serde(default)]
+    pub chunk_rows: Option<usize>,
     /// What is timed, where drafters have packs.
     #[serde(default)]
     pub clock: ClockSettings,
@@ -124,7 +124,7 @@ impl EvaluateRecipe {
             ("prompts", self.prompts, 1 << 20),
             ("completion_len_max", self.completion_len_max, 1 << 20),
             ("batch_rows", self.batch_rows, 1 << 16),
-            ("chunk_rows", self.chunk_rows, 1 << 24),
+            ("chunk_rows", self.chunk_rows.unwrap_or(1), 1 << 24),
             ("drafter", self.drafter.len(), 1 << 10),
             ("task", self.task.len(), 1 << 10),
             ("temperatures", self.temperatures.len(), 16),
@@ -184,8 +184,4 @@ fn draft_lens_default() -> Vec<usize> {
 
 fn batch_rows_default() -> usize {
     32
-}
-
-fn chunk_rows_default() -> usize {
-    512
 }
