@@ -72,6 +72,8 @@ struct Distillation<'a> {
     /// Step of the checkpoint on disk.
     saved_step: usize,
     before: Vec<Measurement>,
+    /// Of the best state, if this run and not one before it came to that.
+    after: Option<Vec<Measurement>>,
 }
 
 impl<'a> Distillation<'a> {
@@ -90,17 +92,18 @@ impl<'a> Distillation<'a> {
         let mut dealer =
             Dealer::new(pools, recipe.mixture, recipe.on_policy.clone(), limits, settings.batch, settings.seed)?;
         let before = pair.measure(&pair.drafter, &held_out, recipe);
-        let (drafter, progress) = match resumed {
+        let (drafter, progress, after) = match resumed {
             Some((drafter, progress)) => {
                 let written = serde_json::from_value(progress.extra.clone());
                 dealer.restore(written.map_err(|error| Error::format(&run.checkpoint(), error.to_string()))?);
-                (drafter, progress)
+                (drafter, progress, None)
             }
             None => {
                 // Should nothing be better, the drafter that came in is what comes out.
                 run.save_best(&pair.drafter, &pair.tokenizer_path)?;
                 run.log(&json!({ "step": 0, "score": score(&before), "held_out": before }))?;
-                (pair.drafter.clone(), Progress { best: Some(score(&before)), ..Progress::default() })
+                let progress = Progress { best: Some(score(&before)), ..Progress::default() };
+                (pair.drafter.clone(), progress, Some(before.clone()))
             }
         };
         Ok(Self {
@@ -115,6 +118,7 @@ impl<'a> Distillation<'a> {
             saved_step: progress.step,
             progress,
             before,
+            after,
         })
     }
 
@@ -188,6 +192,7 @@ impl<'a> Distillation<'a> {
         if self.progress.best.is_none_or(|best| score(&found) > best) {
             self.progress.best = Some(score(&found));
             self.run.save_best(self.drafter(), &self.pair.tokenizer_path)?;
+            self.after = Some(found);
         }
         Ok(())
     }
@@ -202,8 +207,13 @@ impl<'a> Distillation<'a> {
     fn finish(self) -> Result<DistillOutcome> {
         self.run.draw()?;
         let best = self.run.best();
-        let drafter = crate::import::hugging_face::load(&best, &self.pair.target.device())?;
-        let after = self.pair.measure(&drafter, &self.held_out, self.recipe);
+        let after = match self.after {
+            Some(after) => after,
+            None => {
+                let drafter = crate::import::hugging_face::load(&best, &self.pair.target.device())?;
+                self.pair.measure(&drafter, &self.held_out, self.recipe)
+            }
+        };
         Ok(DistillOutcome { best, before: self.before, after })
     }
 }
@@ -339,6 +349,8 @@ mod tests {
         for (before, after) in before.iter().zip(&after) {
             assert!(*after > before + 0.05, "{before} to {after}");
         }
+        let again = distill(&recipe, root.path(), &root.path().join("run"), &Device::flex()).unwrap();
+        assert_eq!(acceptance(&again.after), acceptance(&outcome.after), "read from disk once the run is over");
         let metrics = std::fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
         let scores: Vec<f64> =
             metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["score"].as_f64()).collect();
