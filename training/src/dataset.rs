@@ -168,6 +168,39 @@ pub fn tokenizer_digest(folder: &Path) -> Result<String> {
     file_digest(&folder.join("tokenizer.json"))
 }
 
+/// Checks that the answers at `path` were written by the weights in `folder`.
+///
+/// # Errors
+/// `Format` if their provenance names others; of [`model_digest`].
+pub fn check_weights(path: &Path, provenance: &Value, folder: &Path) -> Result<()> {
+    check_origin(path, provenance, "model_sha256", "weights", folder, model_digest)
+}
+
+/// Checks that the answers at `path` are in the tokens of the model in `folder`.
+///
+/// # Errors
+/// `Format` if their provenance names others; of [`tokenizer_digest`].
+pub fn check_tokens(path: &Path, provenance: &Value, folder: &Path) -> Result<()> {
+    check_origin(path, provenance, "tokenizer_sha256", "tokens", folder, tokenizer_digest)
+}
+
+fn check_origin(
+    path: &Path,
+    provenance: &Value,
+    key: &str,
+    what: &str,
+    folder: &Path,
+    digest: fn(&Path) -> Result<String>,
+) -> Result<()> {
+    match provenance[key].as_str() {
+        Some(written_by) if digest(folder)? != written_by => {
+            let reason = format!("written by other {what} than those in {}; generate anew", folder.display());
+            Err(Error::format(path, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Bytes of a digest as text.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

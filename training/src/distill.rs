@@ -520,6 +520,22 @@ mod tests {
     }
 
     #[test]
+    fn unequal_padding_names_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        let recipe = toy(root.path());
+        let file = root.path().join("tokenizer.json");
+        let config = ModelConfig { vocab_len: 300, context_len: 64, ..ModelConfig::tiny() };
+        let padded = Llama::random(config, 2, &Device::flex()).unwrap();
+        folder::replace(&recipe.drafter, |folder| hugging_face::save(folder, &padded, Some(&file))).unwrap();
+        let open = |drafter: &Path| Pair::open(&recipe.target, drafter, &Device::flex());
+        let error = open(&recipe.drafter).err().unwrap().to_string();
+        assert!(error.contains("300") && error.contains("`import`"), "{error}");
+        let imported = root.path().join("imported");
+        crate::import::import(&recipe.drafter, None, &imported, &Device::flex()).unwrap();
+        open(&imported).unwrap();
+    }
+
+    #[test]
     fn a_trimmed_target_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let recipe = toy(root.path());

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said; no source of this error, which would be printed twice.
+        cause: std::io::Error,
     },
     /// A file is not what it should be.
     #[error("{path}: {reason}")]
@@ -122,6 +122,18 @@ pub trait IoContext<T> {
 
 impl<T> IoContext<T> for std::io::Result<T> {
     fn at(self, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io { path: path.to_owned(), source })
+        self.map_err(|cause| Error::Io { path: path.to_owned(), cause })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let path = Path::new("nowhere/at/all");
+        let error = std::fs::read(path).at(path).unwrap_err();
+        assert!(error.to_string().starts_with("nowhere/at/all: ") && std::error::Error::source(&error).is_none());
     }
 }

@@ -414,9 +414,13 @@ mod tests {
         part[0].values[0] += 1.0;
         crate::safetensors_file::write(&last, &part).unwrap();
         assert_eq!((run(), run()), (9, 0), "other weights, then the same");
+        let (_, origin) = dataset::read(&out).unwrap();
+        dataset::check_tokens(&out, &origin, &recipe.model).unwrap();
         let tokenizer = recipe.model.join("tokenizer.json");
         let text = std::fs::read_to_string(&tokenizer).unwrap();
         std::fs::write(&tokenizer, format!("{text}\n")).unwrap();
+        let error = dataset::check_tokens(&out, &origin, &recipe.model).unwrap_err().to_string();
+        assert!(error.contains("other tokens"), "{error}");
         assert_eq!(run(), 9, "another tokenizer");
         let data = root.path().join("a.txt");
         let text = std::fs::read_to_string(&data).unwrap();

@@ -102,22 +102,22 @@ struct InitArguments {
     #[arg(long, group = "method", requires = "texts")]
     trim: Option<usize>,
     /// From scratch: layers.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with_all = ["cut", "trim"])]
     layers: usize,
     /// From scratch: seed of the weights.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with_all = ["cut", "trim"])]
     seed: u64,
     /// Cut: width of the residual stream.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["percent", "trim"])]
     hidden: Option<usize>,
     /// Cut: width of the feed-forward part.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["percent", "trim"])]
     ffn: Option<usize>,
     /// Cut: key and value heads.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["percent", "trim"])]
     kv_heads: Option<usize>,
     /// Trim: answers of the target, as `generate` writes them.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["percent", "cut"])]
     texts: Option<PathBuf>,
 }
 
@@ -130,7 +130,10 @@ impl InitArguments {
                 init::init(&target, &method, device)?
             }
             (None, Some(kept), Some(texts)) => {
-                let (answers, _) = dataset::read(&texts)?;
+                let (answers, provenance) = dataset::read(&texts)?;
+                if self.target.join("tokenizer.json").exists() {
+                    dataset::check_tokens(&texts, &provenance, &self.target)?;
+                }
                 let completions = answers.iter().map(|answer| answer.completion.as_slice());
                 let counts = init::count_tokens(completions, target.config().vocab_len);
                 let (drafter, covered) = init::trim(&target, &counts, kept, device)?;
@@ -226,4 +229,25 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_refuses_what_belongs_to_another_way_to_begin() {
+        let parses = |options: &str| {
+            let line = format!("drafthorse-train init --target t --out d {options}");
+            Arguments::try_parse_from(line.split(' ')).is_ok()
+        };
+        for fine in ["--percent 6 --layers 2 --seed 3", "--cut 0,7 --hidden 64 --ffn 8", "--trim 9 --texts a.parquet"] {
+            assert!(parses(fine), "{fine}");
+        }
+        for ignored in
+            ["--percent 6 --ffn 8", "--percent 6 --texts a", "--cut 0 --seed 3", "--trim 9 --texts a --hidden 8"]
+        {
+            assert!(!parses(ignored), "{ignored}");
+        }
+    }
 }

@@ -103,7 +103,9 @@ pub(crate) fn same_vocabulary(target: &Llama, drafter: &Llama, target_file: &Pat
     whole_head(target)?;
     let (ours, theirs) = (target.config().vocab_len, drafter.config().vocab_len);
     if ours != theirs {
-        return Err(Error::Mismatch { reason: format!("the target has {ours} tokens, the drafter {theirs}") });
+        let advice = "`import` both, which leaves out rows that belong to no token";
+        let reason = format!("the target has {ours} rows of tokens, the drafter {theirs}: {advice}");
+        return Err(Error::Mismatch { reason });
     }
     if !drafter_file.exists() {
         return Ok(());
@@ -324,17 +326,8 @@ fn read_answers(path: &Path, target: &Path, vocab_len: usize, judged: bool) -> R
         return read_examples(path, None, vocab_len);
     }
     let (answers, provenance) = dataset::read(path)?;
-    for (key, what, digest) in [
-        ("model_sha256", "weights", dataset::model_digest as fn(&Path) -> Result<String>),
-        ("tokenizer_sha256", "tokens", dataset::tokenizer_digest),
-    ] {
-        if let Some(written_by) = provenance[key].as_str()
-            && digest(target)? != written_by
-        {
-            let target = target.display();
-            return Err(Error::format(path, format!("written by other {what} than {target}'s; generate anew")));
-        }
-    }
+    dataset::check_weights(path, &provenance, target)?;
+    dataset::check_tokens(path, &provenance, target)?;
     answers
         .into_iter()
         .filter(|answer| !answer.completion.is_empty())

@@ -14,7 +14,7 @@ use crate::optimizer::Gradients;
 /// What a step gives besides gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
-    /// Mean loss over the batch's completion positions.
+    /// Mean loss over the batch's completion positions; of TVD++ the TVD.
     pub loss: f64,
     /// Mean Σ min(p, q) over them, at the loss's temperature.
     pub acceptance: f64,
@@ -69,7 +69,10 @@ pub fn gradients(target: &Llama, drafter: &Llama, batch: &Batch, objective: Obje
         let sigma = (mean(sums.reward) * (1.0 - mean(sums.reward))).max(1e-12).sqrt();
         gradients = gradients.into_iter().map(|(name, gradient)| (name, gradient.div_scalar(sigma))).collect();
     }
-    (gradients, Measured { loss: mean(sums.loss), acceptance: mean(sums.acceptance), positions })
+    let acceptance = mean(sums.acceptance);
+    // TVD++ is zero wherever it stands; what its gradient lowers is the total variation.
+    let loss = if matches!(loss, Loss::TvdPlusPlus(_)) { 1.0 - acceptance } else { mean(sums.loss) };
+    (gradients, Measured { loss, acceptance, positions })
 }
 
 /// The target's logits at a range of the batch's positions, `[positions, vocab]`.
@@ -215,6 +218,7 @@ mod tests {
         for loss in Loss::ALL {
             let (first, last) = overfit(loss, ModelConfig::tiny(), 150);
             assert!(last.acceptance > 0.9 && first.acceptance < 0.8, "{loss}: {first:?} {last:?}");
+            assert!(last.loss < first.loss, "{loss}: {first:?} {last:?}");
             assert_eq!(last.positions, 24);
         }
     }
