@@ -110,7 +110,10 @@ fn every_precision_and_layout_computes_what_was_trained() {
             assert_eq!(pack.kind, FolderKind::Pack);
             let header = drafthorse_pack::Header::read(&out.join("model.onnx")).unwrap();
             assert_eq!(header.output("hidden_states").is_some(), recipe.hidden_states);
-            let digest = pack.manifest.unwrap().drafter.unwrap().lineage.unwrap().target_digest.unwrap();
+            let manifest = pack.manifest.unwrap();
+            assert_eq!(manifest.extra["export"]["target_precision"], serde_json::json!(precision));
+            assert_eq!(manifest.extra["export"]["target"], "checkpoint", "no path of this machine");
+            let digest = manifest.drafter.unwrap().lineage.unwrap().target_digest.unwrap();
             assert_eq!(digest, model_digest(&pack.target, &mut |_| ControlFlow::Continue(())).unwrap());
         }
     }

@@ -327,6 +327,9 @@ fn manifest(recipe: &ExportRecipe, target: &Part, drafter: Option<&Part>, parity
         manifest.acceptance = records.acceptance;
     }
     manifest.extra.insert("parity".into(), json!(parity));
+    let mut own = json!(recipe);
+    shorten_paths(&mut own);
+    manifest.extra.insert("export".into(), own);
     let Some(drafter) = drafter else { return Ok(manifest) };
     let trimmed = drafter.model.config().head_tokens.is_some();
     let run = recipe.drafter.as_deref().and_then(run_record);
