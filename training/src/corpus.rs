@@ -22,7 +22,7 @@ pub struct CorpusSettings {
     /// Text between documents; default `<|endoftext|>`.
     #[serde(default = "separator_default")]
     pub separator: String,
-    /// For JSONL: the document, with `{field}` for the object's fields.
+    /// For JSONL: the document, with `{field}` for the object's fields, `{{` and `}}` for braces.
     #[serde(default)]
     pub template: Option<String>,
     /// Texts between these two marks are removed, marks included (GSM8K's `<<48/2=24>>`).
@@ -120,7 +120,7 @@ impl CorpusSettings {
     }
 }
 
-/// Replaces every `{field}` of `template` by the text of that field of the JSON object `line`.
+/// Replaces every `{field}` of `template` by the text of that field of the JSON object `line`; `{{` and `}}` are braces.
 ///
 /// # Errors
 /// Which field is missing, or what the JSON lacks.
@@ -129,8 +129,14 @@ pub fn fill_template(template: &str, line: &str) -> Result<String, String> {
     let mut filled = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
+        if let Some(after) = after.strip_prefix('{') {
+            filled.push_str(&before.replace("}}", "}"));
+            filled.push('{');
+            rest = after;
+            continue;
+        }
         let (field, after) = after.split_once('}').ok_or("the template has { without }")?;
-        filled.push_str(before);
+        filled.push_str(&before.replace("}}", "}"));
         match &object[field] {
             Value::String(text) => filled.push_str(text),
             Value::Null => return Err(format!("field {field:?} is missing")),
@@ -138,7 +144,7 @@ pub fn fill_template(template: &str, line: &str) -> Result<String, String> {
         }
         rest = after;
     }
-    filled.push_str(rest);
+    filled.push_str(&rest.replace("}}", "}"));
     Ok(filled)
 }
 
@@ -269,6 +275,7 @@ mod tests {
         corpus.template = Some("Q: {q} A: {a}".into());
         corpus.strip = Some(["<<".into(), ">>".into()]);
         assert_eq!(corpus.documents(folder.path()).unwrap(), ["Q: 1+1 A: 1+1=2"]);
+        assert_eq!(fill_template("{{{q}}} }}{{", "{\"q\": \"{x}\"}"), Ok("{{x}} }{".into()));
         corpus.template = Some("{missing}".into());
         assert!(corpus.documents(folder.path()).unwrap_err().to_string().contains("line 1"));
     }
