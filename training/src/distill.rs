@@ -186,6 +186,7 @@ impl<'a> Distillation<'a> {
 
     /// Measures the drafter on the held-out prompts and keeps it if it is the best so far.
     fn select(&mut self, line: &mut Value) -> Result<()> {
+        self.report.steps(0, 0, "measuring on held-out prompts");
         let found = self.pair.measure(self.drafter(), &self.held_out, self.recipe);
         line["score"] = json!(score(&found));
         line["held_out"] = json!(found);

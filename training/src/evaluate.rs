@@ -22,16 +22,15 @@ pub use records::Records;
 pub use score::Score;
 
 use crate::acceptance::trace::HeldOut;
-use crate::acceptance::{Figure, Mode, Summary, bootstrap, gain, summarise};
+use crate::acceptance::{Figure, Mode, Summary, Trace, bootstrap, gain, summarise};
 use crate::backward::chunk_rows;
 use crate::distill::batch::Example;
 use crate::distill::pair::Pair;
 use crate::distill::rollout::Limits;
 use crate::distill::task::hold_out;
 use crate::import::hugging_face;
-use crate::model::Llama;
 use crate::part::Part;
-use crate::run::{self, Report};
+use crate::run::{self, Report, Run};
 use crate::{Error, Result, folder};
 use clock::Clock;
 use piece::{Digests, Piece};
@@ -81,7 +80,7 @@ pub struct ScoreRow {
     pub score: Figure,
 }
 
-/// Evaluates the recipe and writes `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for each
+/// Evaluates the recipe and writes `run.toml`, `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for each
 /// drafter `acceptance.NAME.json`, which `export` puts into the manifest of a pack of the same two models.
 ///
 /// An evaluation that was killed goes on after the last task and temperature that was done, acceptance and clock apart;
@@ -98,6 +97,7 @@ pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Devic
     let (whole, digests) = (out.join("evaluation.json"), Digests::new(&pairs));
     let (mut part, done) = Part::open::<Piece>(&whole, &piece::header(recipe, &digests, &prompts)?)?;
     let clock = Clock::open(recipe)?;
+    Run::open(out, recipe)?;
     let blocks = recipe.task.iter().zip(&prompts).flat_map(|(task, examples)| {
         let modes = recipe.temperatures.iter().map(|&temperature| Mode::at(temperature));
         modes.flat_map(move |mode| [false, true].map(|timed| Block { task, examples, mode, timed }))
@@ -165,15 +165,21 @@ impl Block<'_> {
             let rows = clock.time(task, mode, examples, first, on_answer)?;
             return Ok(Piece { clock: rows, ..Piece::default() });
         }
-        let texts = write(recipe, first, examples, mode)?;
+        let texts = write(recipe, first, examples, mode, |batch| {
+            report.steps(batch.len(), batch.iter().map(Vec::len).sum(), &message);
+        })?;
         let score = |score| scored(score, task, mode, examples, &texts, first, recipe.seed);
         let scores = task.score.map(score).transpose()?;
         let rows = compare(recipe, task, pairs, &texts);
-        let tokens = texts.examples.iter().map(|example| example.completion.len()).sum();
         let acceptance = rows.last().map_or(0.0, |row| row.summary.acceptance.value);
-        report.steps(examples.len(), tokens, &format!("{message}, acceptance {acceptance:.3}"));
+        report.steps(0, 0, &format!("{message}, acceptance {acceptance:.3}"));
         Ok(Piece { rows, scores: scores.into_iter().collect(), clock: vec![] })
     }
+}
+
+/// The shortest context of all models.
+fn context_len(pairs: &[Pair]) -> usize {
+    pairs.iter().map(Pair::context_len).min().unwrap_or(0)
 }
 
 /// The task's prompts and reference completions: those that `distill` holds out where seed and number agree.
@@ -184,7 +190,7 @@ fn prompts(
     pairs: &[Pair],
     data: &Path,
 ) -> Result<Vec<Example>> {
-    let context_len = pairs.iter().map(Pair::context_len).min().unwrap_or(0);
+    let context_len = context_len(pairs);
     let mut examples = task.texts().examples(data, &first.tokenizer, first.end, recipe.seed)?;
     examples.retain(|example| example.prompt.len() <= context_len - context_len / 4);
     let (_, held) = hold_out(examples, recipe.prompts);
@@ -194,17 +200,23 @@ fn prompts(
     Ok(held)
 }
 
-fn write(recipe: &EvaluateRecipe, pair: &Pair, examples: &[Example], mode: Mode) -> Result<HeldOut> {
+fn write(
+    recipe: &EvaluateRecipe,
+    pair: &Pair,
+    examples: &[Example],
+    mode: Mode,
+    on_batch: impl FnMut(&[Vec<u32>]),
+) -> Result<HeldOut> {
     let prompts: Vec<Vec<u32>> = examples.iter().map(|example| example.prompt.clone()).collect();
     let limits = Limits { completion_len_max: recipe.completion_len_max, batch_rows: recipe.batch_rows };
-    HeldOut::write(&pair.target, &prompts, mode, limits, recipe.seed ^ 0x6576_616c)
+    HeldOut::write(&pair.target, &prompts, mode, limits, recipe.seed ^ 0x6576_616c, on_batch)
 }
 
 fn compare(recipe: &EvaluateRecipe, task: &EvaluateTask, pairs: &[Pair], texts: &HeldOut) -> Vec<Row> {
-    let drafters: Vec<&Llama> = pairs.iter().map(|pair| &pair.drafter).collect();
     let target = &pairs[0].target;
     let chunk_rows = recipe.chunk_rows.unwrap_or_else(|| chunk_rows(target.config().vocab_len, 512));
-    let traces = texts.traces(target, &drafters, recipe.batch_rows, chunk_rows);
+    let judged = texts.judged(target, context_len(pairs), recipe.batch_rows);
+    let traces: Vec<Vec<Trace>> = pairs.iter().map(|pair| judged.traces(&pair.drafter, chunk_rows)).collect();
     let rows = recipe.drafter.iter().zip(pairs).zip(&traces).enumerate();
     rows.filter_map(|(index, ((drafter, pair), own))| {
         let lens = &recipe.draft_lens;
@@ -243,7 +255,7 @@ mod tests {
     use super::*;
     use crate::corpus::CorpusSettings;
     use crate::distill::task::PromptEnd;
-    use crate::model::ModelConfig;
+    use crate::model::{Llama, ModelConfig};
     use crate::tokenizer::{self, Tokenizer};
 
     fn recipe(root: &Path) -> EvaluateRecipe {
@@ -287,7 +299,7 @@ mod tests {
         let records = records.acceptance;
         assert_eq!(records.len(), 6, "two temperatures, three draft lengths");
         assert!(records.iter().all(|record| (record.acceptance - 1.0).abs() < 1e-4 && record.prompts == Some(6)));
-        assert!(out.join("evaluation.html").exists() && out.join("evaluation.md").exists());
+        assert!(["evaluation.html", "evaluation.md", "run.toml"].iter().all(|name| out.join(name).exists()));
     }
 
     #[test]

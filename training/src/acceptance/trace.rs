@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::{Mode, Trace};
 use crate::Result;
 use crate::distill::batch::{Batch, Example};
-use crate::distill::rollout::{Limits, Request, Sampling, rollout};
+use crate::distill::rollout::{Limits, Request, Sampling, rollout_after};
 use crate::distill::step::kept_ids;
 use crate::loss::divergence::Teacher;
 use crate::model::{Llama, host};
@@ -21,49 +21,89 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// Lets `target` answer each of `prompts` once.
+    /// Lets `target` answer each of `prompts` once; `on_batch` hears of each batch of answers.
     ///
     /// # Errors
     /// `Setting` if a prompt does not fit the context.
-    pub fn write(target: &Llama, prompts: &[Vec<u32>], mode: Mode, limits: Limits, seed: u64) -> Result<Self> {
+    pub fn write(
+        target: &Llama,
+        prompts: &[Vec<u32>],
+        mode: Mode,
+        limits: Limits,
+        seed: u64,
+        mut on_batch: impl FnMut(&[Vec<u32>]),
+    ) -> Result<Self> {
         let sampling = Sampling { temperature: mode.temperature(), top_p: 1.0 };
         let requests: Vec<Request<'_>> =
             prompts.iter().enumerate().map(|(key, prompt)| Request { prompt, sampling, key: key as u64 }).collect();
-        let answers = rollout(target, &requests, limits, seed)?;
+        let answers = rollout_after(target, &requests, limits, seed, &mut std::iter::empty(), |batch| {
+            on_batch(batch);
+            Ok(())
+        })?;
         let examples =
             prompts.iter().zip(answers).map(|(prompt, completion)| Example::new(prompt.clone(), completion)).collect();
         Ok(Self { mode, examples })
     }
 
-    /// How each of `drafters` does on each text. Texts are cut to the shortest of all contexts.
-    ///
-    /// `batch_rows` texts and `chunk_len` positions' logits are held at once; the target passes once over each batch.
-    pub fn traces(&self, target: &Llama, drafters: &[&Llama], batch_rows: usize, chunk_len: usize) -> Vec<Vec<Trace>> {
-        let drafters: Vec<Llama> = drafters.iter().map(|&drafter| drafter.clone().frozen()).collect();
-        let kept: Vec<_> = drafters.iter().map(kept_ids).collect();
-        let contexts = drafters.iter().chain([target]).map(|model| model.config().context_len);
-        let context_len = contexts.min().unwrap_or(0);
+    /// Lets `target` read the texts, each cut to `context_len` tokens, `batch_rows` at once.
+    pub fn judged(&self, target: &Llama, context_len: usize, batch_rows: usize) -> Judged {
         // Texts of like length share a batch.
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
         order.sort_by_key(|&index| self.examples[index].prompt.len() + self.examples[index].completion.len());
-        let mut traces = vec![vec![Trace::default(); self.examples.len()]; drafters.len()];
-        for indices in order.chunks(batch_rows.max(1)) {
+        let judge = |indices: &[usize]| {
             let examples: Vec<&Example> = indices.iter().map(|&index| &self.examples[index]).collect();
-            let Some(batch) = Batch::new(&examples, context_len, &target.device()) else { continue };
-            let places = |model: &Llama| model.hidden(batch.tokens.clone()).select(0, batch.places.clone());
-            let (judged, proposed) = (places(target), drafters.iter().map(places).collect::<Vec<_>>());
-            for start in (0..batch.next.len()).step_by(chunk_len.max(1)) {
-                let range = start..(start + chunk_len.max(1)).min(batch.next.len());
+            let batch = Batch::new(&examples, context_len, &target.device())?;
+            let texts = batch.rows.iter().map(|&row| indices[row]).collect();
+            let hidden = at_places(target, &batch);
+            Some(JudgedBatch { texts, batch, hidden })
+        };
+        let batches = order.chunks(batch_rows.max(1)).filter_map(judge).collect();
+        Judged { mode: self.mode, target: target.clone(), texts: self.examples.len(), batches }
+    }
+}
+
+/// Held-out texts that the target has read: what it thought is kept as its last hidden states, `hidden_len` numbers for
+/// each token of an answer.
+pub struct Judged {
+    /// How the texts were chosen.
+    pub mode: Mode,
+    target: Llama,
+    texts: usize,
+    batches: Vec<JudgedBatch>,
+}
+
+struct JudgedBatch {
+    /// Text of each place.
+    texts: Vec<usize>,
+    batch: Batch,
+    /// `[places, hidden_len]`.
+    hidden: Tensor<2>,
+}
+
+/// The last hidden states at the places of `batch`.
+fn at_places(model: &Llama, batch: &Batch) -> Tensor<2> {
+    model.hidden(batch.tokens.clone()).select(0, batch.places.clone())
+}
+
+impl Judged {
+    /// How `drafter`, whose context holds the texts as they were cut, does on each of them; the logits of `chunk_len`
+    /// positions are held at once.
+    pub fn traces(&self, drafter: &Llama, chunk_len: usize) -> Vec<Trace> {
+        let drafter = drafter.clone().frozen();
+        let kept = kept_ids(&drafter);
+        let mut traces = vec![Trace::default(); self.texts];
+        for JudgedBatch { texts, batch, hidden } in &self.batches {
+            let proposed = at_places(&drafter, batch);
+            let rows = next_rows(&drafter, &batch.next);
+            for start in (0..rows.len()).step_by(chunk_len.max(1)) {
+                let range = start..(start + chunk_len.max(1)).min(rows.len());
                 let chunk = |hidden: &Tensor<2>| hidden.clone().narrow(0, range.start, range.len());
-                let logits = target.logits(chunk(&judged));
-                for (index, drafter) in drafters.iter().enumerate() {
-                    let rows = next_rows(drafter, &batch.next[range.clone()]);
-                    let teacher = Teacher::new(logits.clone(), kept[index].as_ref(), self.at());
-                    let (chances, overlaps) = self.measure(&teacher, drafter.logits(chunk(&proposed[index])), &rows);
-                    for ((&row, chance), overlap) in batch.rows[range.clone()].iter().zip(chances).zip(overlaps) {
-                        traces[index][indices[row]].chances.push(chance);
-                        traces[index][indices[row]].overlaps.push(overlap);
-                    }
+                let teacher = Teacher::new(self.target.logits(chunk(hidden)), kept.as_ref(), self.temperature());
+                let logits = drafter.logits(chunk(&proposed));
+                let (chances, overlaps) = self.measure(&teacher, logits, &rows[range.clone()]);
+                for ((&text, chance), overlap) in texts[range].iter().zip(chances).zip(overlaps) {
+                    traces[text].chances.push(chance);
+                    traces[text].overlaps.push(overlap);
                 }
             }
         }
@@ -71,13 +111,13 @@ impl HeldOut {
     }
 
     /// The temperature at which distributions are compared: 1 when greedy.
-    fn at(&self) -> f64 {
+    fn temperature(&self) -> f64 {
         if let Mode::Sampled(temperature) = self.mode { temperature } else { 1.0 }
     }
 
     /// The chance of acceptance and Σ min(p, q) at each of a drafter's `logits`; `rows` are those of the next tokens.
     fn measure(&self, teacher: &Teacher, logits: Tensor<2>, rows: &[Option<usize>]) -> (Vec<f32>, Vec<f32>) {
-        let log_q = log_softmax(logits.clone() / self.at(), 1);
+        let log_q = log_softmax(logits.clone() / self.temperature(), 1);
         let chances = match self.mode {
             Mode::Greedy => agreements(logits, rows),
             Mode::Sampled(_) => ratios(teacher, log_q.clone(), rows),
@@ -134,14 +174,14 @@ mod tests {
     fn a_target_that_drafts_for_itself_is_always_accepted() {
         let target = model(1);
         for mode in [Mode::Greedy, Mode::Sampled(0.8)] {
-            let held_out = HeldOut::write(&target, &prompts(), mode, LIMITS, 7).unwrap();
+            let held_out = HeldOut::write(&target, &prompts(), mode, LIMITS, 7, |_| ()).unwrap();
             for chunk_len in [1, 5, 1000] {
-                let traces = held_out.traces(&target, &[&target], 2, chunk_len).remove(0);
+                let traces = held_out.judged(&target, 32, 2).traces(&target, chunk_len);
                 assert_eq!(traces.iter().map(|trace| trace.chances.len()).sum::<usize>(), 7 * 12);
                 let all = traces.iter().flat_map(|trace| trace.chances.iter().chain(&trace.overlaps));
                 assert!(all.clone().all(|chance| (chance - 1.0).abs() < 1e-5), "{:?}", all.collect::<Vec<_>>());
             }
-            let summary = summarise(mode, &held_out.traces(&target, &[&target], 2, 9)[0], &[3], 1.0, 0).unwrap();
+            let summary = summarise(mode, &held_out.judged(&target, 32, 2).traces(&target, 9), &[3], 1.0, 0).unwrap();
             assert!((summary.block[0].tokens_per_call.value - 4.0).abs() < 1e-3);
         }
     }
@@ -149,12 +189,8 @@ mod tests {
     #[test]
     fn traces_equal_the_definition_position_by_position() {
         let (target, drafter) = (model(1), model(2));
-        let held_out = HeldOut::write(&target, &prompts(), Mode::Sampled(0.7), LIMITS, 7).unwrap();
-        // Beside another drafter, which does not change what it gets.
-        let both = held_out.traces(&target, &[&target, &drafter], 4, 6);
-        let traces = held_out.traces(&target, &[&drafter], 4, 6).remove(0);
-        assert!(both[0].iter().all(|trace| trace.chances.iter().all(|chance| (chance - 1.0).abs() < 1e-5)));
-        assert!(both[1].iter().zip(&traces).all(|(one, other)| one.chances == other.chances));
+        let held_out = HeldOut::write(&target, &prompts(), Mode::Sampled(0.7), LIMITS, 7, |_| ()).unwrap();
+        let traces = held_out.judged(&target, 32, 4).traces(&drafter, 6);
         let probabilities = |model: &Llama, text: &[u32], at: usize| {
             let logits = model.forward(token_tensor(&[text], &model.device())).narrow(1, at, 1);
             host(log_softmax(logits / 0.7, 2).exp())
@@ -180,8 +216,8 @@ mod tests {
             ModelConfig { tied_head: false, head_tokens: Some(kept), eos_tokens: vec![], ..ModelConfig::tiny() };
         let drafter = Llama::random(config, 3, &Device::flex()).unwrap();
         for mode in [Mode::Greedy, Mode::Sampled(1.0)] {
-            let held_out = HeldOut::write(&target, &prompts(), mode, LIMITS, 7).unwrap();
-            let traces = held_out.traces(&target, &[&drafter], 4, 6).remove(0);
+            let held_out = HeldOut::write(&target, &prompts(), mode, LIMITS, 7, |_| ()).unwrap();
+            let traces = held_out.judged(&target, 32, 4).traces(&drafter, 6);
             for (example, trace) in held_out.examples.iter().zip(&traces) {
                 for (token, chance) in example.completion.iter().zip(&trace.chances) {
                     assert!(token % 2 == 0 || *chance == 0.0);

@@ -15,7 +15,7 @@ use super::rollout::{Limits, rollout_after};
 use super::source::{Pool, Pools, requests, texts};
 use super::task::{generic, hold_out};
 use super::top_k::TopK;
-use crate::acceptance::trace::HeldOut;
+use crate::acceptance::trace::{HeldOut, Judged};
 use crate::acceptance::{Mode, Summary, summarise};
 use crate::error::IoContext;
 use crate::import::hugging_face;
@@ -87,11 +87,10 @@ impl Pair {
     /// What `drafter`, a state of the pair's, is worth on each held-out set.
     pub fn measure(&self, drafter: &Llama, held_out: &[TaskHeldOut], recipe: &DistillRecipe) -> Vec<Measurement> {
         let (settings, lens) = (&recipe.train, &recipe.select.draft_lens);
+        let chunk_rows = settings.chunk_rows(self.target.config().vocab_len);
         let measured = held_out.iter().filter_map(|set| {
-            let rows = settings.batch_per_pass.max(8);
-            let chunk_rows = settings.chunk_rows(self.target.config().vocab_len);
-            let traces = set.texts.traces(&self.target, &[drafter], rows, chunk_rows);
-            let summary = summarise(set.texts.mode, &traces[0], lens, self.cost_ratio(), settings.seed)?;
+            let traces = set.texts.traces(drafter, chunk_rows);
+            let summary = summarise(set.texts.mode, &traces, lens, self.cost_ratio(), settings.seed)?;
             Some(Measurement { task: set.task.clone(), summary })
         });
         measured.collect()
@@ -133,8 +132,8 @@ pub(crate) fn whole_head(target: &Llama) -> Result<()> {
 pub struct TaskHeldOut {
     /// The task's name.
     pub task: String,
-    /// Prompts and answers.
-    pub texts: HeldOut,
+    /// Prompts and answers, read by the target.
+    pub texts: Judged,
 }
 
 /// A drafter's worth on one task in one mode.
@@ -290,12 +289,17 @@ impl Texts {
     pub fn held_out(&self, recipe: &DistillRecipe, pair: &Pair) -> Result<Vec<TaskHeldOut>> {
         let select = &recipe.select;
         let limits = Limits { completion_len_max: select.completion_len_max, batch_rows: recipe.train.rollout_rows };
+        let count: usize = self.held.iter().map(|(_, examples)| examples.len()).sum();
+        let mut report = Report::new(count * select.temperatures.len(), 0);
         let mut sets = Vec::new();
         for (task, examples) in &self.held {
             let prompts: Vec<Vec<u32>> = examples.iter().map(|example| example.prompt.clone()).collect();
             for &temperature in &select.temperatures {
-                let mode = Mode::at(temperature);
-                let texts = HeldOut::write(&pair.target, &prompts, mode, limits, recipe.train.seed ^ 0x6865_6c64)?;
+                let (mode, seed) = (Mode::at(temperature), recipe.train.seed ^ 0x6865_6c64);
+                let texts = HeldOut::write(&pair.target, &prompts, mode, limits, seed, |batch| {
+                    report.steps(batch.len(), batch.iter().map(Vec::len).sum(), "held-out answers");
+                })?;
+                let texts = texts.judged(&pair.target, pair.context_len(), recipe.train.batch_per_pass.max(8));
                 sets.push(TaskHeldOut { task: task.clone(), texts });
             }
         }
