@@ -124,7 +124,9 @@ class Ours:
 
     def __init__(self, program, device, folder, more):
         command = [program, "--device", device, "--out", folder, *more]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # libtorch's threads
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
         self.answer()
 
     def answer(self):
@@ -148,7 +150,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=4, help="per round and side")
     parser.add_argument("more", nargs="*", help="options of the program, after --")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     torch.manual_seed(1)
     with tempfile.TemporaryDirectory() as folder:
