@@ -185,3 +185,33 @@ fn draft_lens_default() -> Vec<usize> {
 fn batch_rows_default() -> usize {
     32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distill::recipe::{DistillRecipe, Selection};
+    use crate::export::ExportRecipe;
+    use crate::generate::GenerateRecipe;
+
+    #[test]
+    fn recipes_for_ones_own_target_measure_on_what_they_hold_out() {
+        let evaluate: EvaluateRecipe = toml::from_str(include_str!("../../recipes/own/evaluate.toml")).unwrap();
+        let distill: DistillRecipe = toml::from_str(include_str!("../../recipes/own/distill.toml")).unwrap();
+        evaluate.check().unwrap();
+        distill.check().unwrap();
+        assert_eq!((evaluate.prompts, evaluate.seed), (distill.select.prompts, distill.train.seed));
+        assert_eq!((evaluate.task[0].texts(), &evaluate.target), (distill.task[0].clone(), &distill.target));
+        let generate: GenerateRecipe = toml::from_str(include_str!("../../recipes/own/generate.toml")).unwrap();
+        assert_eq!((&generate.task, &generate.model), (&distill.task, &distill.target));
+        let export: ExportRecipe = toml::from_str(include_str!("../../recipes/own/export.toml")).unwrap();
+        assert_eq!(export.drafter.as_ref(), evaluate.drafter.last().map(|drafter| &drafter.path));
+        assert_eq!((prompts_default(), seed_default()), (Selection::default().prompts, 1), "and so do the defaults");
+    }
+
+    #[test]
+    fn a_score_needs_answers_to_compare_with() {
+        let recipe = include_str!("../../recipes/own/evaluate.toml");
+        let scored: EvaluateRecipe = toml::from_str(&format!("{recipe}score = \"exact_match\"\n")).unwrap();
+        assert!(scored.check().unwrap_err().to_string().contains("completions"));
+    }
+}
