@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
     if std::env::var("PROFILE").as_deref() != Ok("release") {
+        println!("cargo:rerun-if-changed=build.rs");
         return;
     }
-    // Moves with every commit, checkout and rebase.
+    // Moves with every commit, checkout and rebase. Without it any change of the package is what to go by: cargo's rule
+    // where nothing is named.
     let log = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"]).map(PathBuf::from);
     if let Some(log) = log.filter(|log| log.exists()) {
+        println!("cargo:rerun-if-changed=build.rs");
         println!("cargo:rerun-if-changed={}", log.display());
     }
     if let Some(commit) = git(&["rev-parse", "HEAD"]) {

@@ -85,8 +85,8 @@ impl Chart {
         );
         self.draw_ticks(&mut svg);
         for (index, line) in self.lines.iter().enumerate() {
-            self.draw_line(&mut svg, line, COLOURS[index % COLOURS.len()]);
             let (colour, below) = (COLOURS[index % COLOURS.len()], HEIGHT + LEGEND_LINE * index as f64);
+            self.draw_line(&mut svg, line, colour);
             let _ = write!(
                 svg,
                 "<text x=\"{MARGIN}\" y=\"{below}\" font-size=\"11\" fill=\"{colour}\">— {}</text>",

@@ -173,7 +173,7 @@ pub fn tokenizer_digest(folder: &Path) -> Result<String> {
 /// # Errors
 /// `Format` if their provenance names others; of [`model_digest`].
 pub fn check_weights(path: &Path, provenance: &Value, folder: &Path) -> Result<()> {
-    check_origin(path, provenance, "model_sha256", "weights", folder, model_digest)
+    check_origin(path, provenance, "model_sha256", "weights", "", folder, model_digest)
 }
 
 /// Checks that the answers at `path` are in the tokens of the model in `folder`.
@@ -181,7 +181,15 @@ pub fn check_weights(path: &Path, provenance: &Value, folder: &Path) -> Result<(
 /// # Errors
 /// `Format` if their provenance names others; of [`tokenizer_digest`].
 pub fn check_tokens(path: &Path, provenance: &Value, folder: &Path) -> Result<()> {
-    check_origin(path, provenance, "tokenizer_sha256", "tokens", folder, tokenizer_digest)
+    check_origin(
+        path,
+        provenance,
+        "tokenizer_sha256",
+        "tokens",
+        ", or lay their tokenizer.json there",
+        folder,
+        tokenizer_digest,
+    )
 }
 
 fn check_origin(
@@ -189,12 +197,13 @@ fn check_origin(
     provenance: &Value,
     key: &str,
     what: &str,
+    advice: &str,
     folder: &Path,
     digest: fn(&Path) -> Result<String>,
 ) -> Result<()> {
     match provenance[key].as_str() {
         Some(written_by) if digest(folder)? != written_by => {
-            let reason = format!("written by other {what} than those in {}; generate anew", folder.display());
+            let reason = format!("written by other {what} than those in {}; generate anew{advice}", folder.display());
             Err(Error::format(path, reason))
         }
         _ => Ok(()),

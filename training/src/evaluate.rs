@@ -80,16 +80,22 @@ pub struct ScoreRow {
     pub score: Figure,
 }
 
-/// Evaluates the recipe and writes `run.toml`, `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for each
-/// drafter `acceptance.NAME.json`, which `export` puts into the manifest of a pack of the same two models.
+/// Evaluates the recipe and writes `run.toml`, `evaluation.json`, `evaluation.md` and `evaluation.html` to `out`, and for
+/// each drafter `acceptance.NAME.json`, which `export` puts into the manifest of a pack of the same two models.
 ///
 /// An evaluation that was killed goes on after the last task and temperature that was done, acceptance and clock apart;
 /// one of another recipe, other weights or other texts begins anew.
 ///
 /// # Errors
-/// `Mismatch` if a drafter does not share the target's vocabulary; `Setting`, `Format`, `Runtime`, `Io`.
+/// `Mismatch` if a drafter does not share the target's vocabulary; `Setting` of the recipe, or if `out` is a training run's
+/// folder; `Format`, `Runtime`, `Io`.
 pub fn evaluate(recipe: &EvaluateRecipe, data: &Path, out: &Path, device: &Device) -> Result<Evaluation> {
     recipe.check()?;
+    if out.join("checkpoint").exists() {
+        let reason =
+            format!("{} is a training run's folder, whose record would be replaced; name another", out.display());
+        return Err(Error::setting("out", reason));
+    }
     let pairs = open(recipe, device)?;
     let first = pairs.first().ok_or_else(|| Error::setting("drafter", "a recipe needs at least one"))?;
     let prompts = recipe.task.iter().map(|task| prompts(recipe, task, first, &pairs, data));

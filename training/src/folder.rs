@@ -15,6 +15,14 @@ use crate::{Error, Result};
 /// Of `fill`, or `Io`; `Setting` if `path` is no name for a folder, or holds what the new folder does not and is no pack:
 /// such a folder was not written by this function.
 pub fn replace(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    replace_own(path, |partial| fill(partial).and_then(|()| check_replaceable(path, partial)))
+}
+
+/// As [`replace`], of a folder inside a run's, whatever somebody has laid into it.
+///
+/// # Errors
+/// Of `fill`, or `Io`.
+pub(crate) fn replace_own(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.file_name().is_none() {
         return Err(Error::setting("out", format!("{}: give the folder to write a name", path.display())));
     }
@@ -24,7 +32,7 @@ pub fn replace(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()
     }
     remove(&partial)?;
     fs::create_dir(&partial).at(&partial)?;
-    let filled = fill(&partial).and_then(|()| check_replaceable(path, &partial)).and_then(|()| sync(&partial));
+    let filled = fill(&partial).and_then(|()| sync(&partial));
     if let Err(error) = filled {
         let _ = fs::remove_dir_all(&partial);
         return Err(error);
@@ -140,6 +148,9 @@ mod tests {
         let error = replace(&path, put("one")).unwrap_err().to_string();
         assert!(error.contains("work holds notes"), "{error}");
         assert!(path.join("notes").exists() && fs::read_dir(root.path()).unwrap().count() == 1);
+        replace_own(&path, put("one")).unwrap();
+        assert!(!path.join("notes").exists());
+        fs::create_dir_all(path.join("notes")).unwrap();
         // A pack is replaced by another, whatever files it has.
         fs::write(path.join(drafthorse_pack::MANIFEST_FILE), "{}").unwrap();
         replace(&path, put("one")).unwrap();

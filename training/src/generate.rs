@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::dataset::{self, Answer};
-use crate::distill::rollout::{Limits, Request, Sampling, rollout};
+use crate::distill::rollout::{Limits, Request, SCORES_MAX, Sampling, rollout};
 use crate::distill::task::TaskSettings;
 use crate::import::hugging_face;
 use crate::model::{Llama, host, token_tensor};
@@ -94,16 +94,10 @@ struct Asked {
 /// `Setting` of the recipe, or if `out` is there and is no data set; `Format`, `Io`.
 pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, device: &Device) -> Result<usize> {
     let provenance = provenance(recipe, data, shard)?;
-    if out.exists() {
-        let found = if out.is_file() { dataset::read(out).ok() } else { None };
-        match found {
-            Some((_, found)) if found == provenance => return Ok(0),
-            Some(_) => {}
-            None => {
-                let reason = format!("{} is there and is no data set; name another Parquet file", out.display());
-                return Err(Error::setting("out", reason));
-            }
-        }
+    match there(out)? {
+        Some(found) if found == provenance => return Ok(0),
+        Some(_) => eprintln!("{} is of another recipe, model or data: answering anew", out.display()),
+        None => {}
     }
     let model = hugging_face::load(&recipe.model, device)?;
     let tokenizer = Tokenizer::open(&recipe.model.join("tokenizer.json"))?;
@@ -156,8 +150,24 @@ fn answer(asked: &Asked, completion: Vec<u32>, (top_tokens, top_log_probabilitie
     }
 }
 
-/// The `k` likeliest tokens at each completion position of each answer, likeliest first, by one pass over the batch; the
-/// logits of one answer exist at a time.
+/// Provenance of the data set at `path`; none if nothing is there.
+///
+/// # Errors
+/// `Setting` if something else is there, which is not to be written over.
+fn there(path: &Path) -> Result<Option<Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let found = if path.is_file() { dataset::read(path).ok() } else { None };
+    let Some((_, provenance)) = found else {
+        let reason = format!("{} is there and is no data set; name another Parquet file", path.display());
+        return Err(Error::setting("out", reason));
+    };
+    Ok(Some(provenance))
+}
+
+/// The `k` likeliest tokens at each completion position of each answer, likeliest first. As many answers are passed at once
+/// as keep a layer's attention scores within bounds; the logits of one exist at a time.
 fn likeliest(model: &Llama, batch: &[Asked], completions: &[Vec<u32>], k: usize) -> Vec<Likeliest> {
     let text = |(asked, completion): (&Asked, &Vec<u32>)| {
         // Nothing is asked of the last token.
@@ -168,10 +178,16 @@ fn likeliest(model: &Llama, batch: &[Asked], completions: &[Vec<u32>], k: usize)
     let mut texts: Vec<Vec<u32>> = batch.iter().zip(completions).map(text).collect();
     let length = texts.iter().map(Vec::len).max().unwrap_or(0);
     texts.iter_mut().for_each(|text| text.resize(length, 0));
-    let hidden = model.hidden(token_tensor(&texts, &model.device()));
+    let at_once = (SCORES_MAX / (model.config().heads * length * length).max(1)).max(1);
+    let mut hidden = None;
     let rows = batch.iter().zip(completions).enumerate();
     rows.map(|(row, (asked, completion))| {
-        let places = hidden.clone().narrow(0, row * length + asked.prompt.len() - 1, completion.len());
+        if row.is_multiple_of(at_once) {
+            let texts = &texts[row..texts.len().min(row + at_once)];
+            hidden = Some(model.hidden(token_tensor(texts, &model.device())));
+        }
+        let hidden = hidden.clone().expect("the first row begins a group");
+        let places = hidden.narrow(0, row % at_once * length + asked.prompt.len() - 1, completion.len());
         let log_probabilities: Tensor<2> = activation::log_softmax(model.logits(places), 1);
         let width = log_probabilities.dims()[1];
         let (mut tokens, mut values) = (Vec::new(), Vec::new());
@@ -258,6 +274,7 @@ fn provenance(recipe: &GenerateRecipe, data: &Path, shard: Shard) -> Result<Valu
 /// # Errors
 /// `Format` naming the shard that is missing, doubled or different; `Io`.
 pub fn merge(shards: &[PathBuf], out: &Path) -> Result<usize> {
+    there(out)?;
     let mut seen: Vec<Option<&Path>> = Vec::new();
     let mut common: Option<Value> = None;
     let mut answers = Vec::new();
@@ -274,7 +291,7 @@ pub fn merge(shards: &[PathBuf], out: &Path) -> Result<usize> {
                 seen = vec![None; count.min(1 << 20)];
             }
             Some(first) if *first != provenance => {
-                return Err(Error::format(path, "was made by another recipe or model than the first shard"));
+                return Err(Error::format(path, "was made by another recipe, model or data than the first shard"));
             }
             Some(_) => {}
         }

@@ -94,7 +94,7 @@ impl Run {
     pub fn save(&self, model: &Llama, tokenizer: &Path, optimizer: &Optimizer, progress: &Progress) -> Result<()> {
         let (moments, optimizer_steps) = optimizer.state();
         let progress = Progress { optimizer_steps, ..progress.clone() };
-        folder::replace(&self.checkpoint(), |folder| {
+        folder::replace_own(&self.checkpoint(), |folder| {
             hugging_face::save(folder, model, Some(tokenizer))?;
             safetensors_file::write(&folder.join("optimizer.safetensors"), &moments)?;
             let path = folder.join("progress.json");
@@ -122,7 +122,7 @@ impl Run {
     /// # Errors
     /// `Io`.
     pub fn save_best(&self, model: &Llama, tokenizer: &Path) -> Result<()> {
-        folder::replace(&self.best(), |folder| hugging_face::save(folder, model, Some(tokenizer)))
+        folder::replace_own(&self.best(), |folder| hugging_face::save(folder, model, Some(tokenizer)))
     }
 
     /// The checkpoint, if there is one; restores the optimiser's moments.

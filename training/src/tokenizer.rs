@@ -81,7 +81,7 @@ impl Tokenizer {
         let files = TokenizerFiles::open(folder).map_err(|error| wrong(error.to_string()))?;
         if files.chat_templates.is_empty() {
             let reason = format!("{} has none in tokenizer_config.json, and no chat_template.jinja", folder.display());
-            return Err(Error::setting("prompt.chat", format!("needs a chat template: {reason}")));
+            return Err(Error::setting("prompt", format!("needs a chat template: {reason}")));
         }
         ChatTemplate::open(&files).map_err(|error| wrong(error.to_string()))
     }
@@ -138,6 +138,10 @@ impl Tokenizer {
 pub fn train(corpora: &[CorpusSettings], data: &Path, vocab_len: usize, to: &Path) -> Result<()> {
     if !(257..=1 << 20).contains(&vocab_len) {
         return Err(Error::setting("vocab_len", format!("{vocab_len}: from 257 (every byte and the end) to 1048576")));
+    }
+    if to.exists() && Tokenizer::open(to).is_err() {
+        let reason = format!("{} is there and is no tokenizer; name another file", to.display());
+        return Err(Error::setting("out", reason));
     }
     let mut documents = Vec::new();
     for corpus in corpora {

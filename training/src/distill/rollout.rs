@@ -135,7 +135,7 @@ fn answer_batch(
 }
 
 /// Attention scores of one layer that are held at a time: 64 MiB.
-const SCORES_MAX: usize = 1 << 24;
+pub(crate) const SCORES_MAX: usize = 1 << 24;
 
 /// [`Llama::advance`] by as many columns at a time as keep a layer's scores within `scores_max`, but at least one: the
 /// scores of a whole prompt grow with the square of its length.

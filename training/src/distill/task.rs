@@ -182,7 +182,7 @@ mod tests {
         let open = || Tokenizer::open(&folder.path().join("tokenizer.json")).unwrap();
         let task = task(PromptEnd::Chat("A:".into()));
         let error = task.examples(folder.path(), &open(), 0, 1).unwrap_err().to_string();
-        assert!(error.contains("prompt.chat") && error.contains("chat_template.jinja"), "{error}");
+        assert!(error.contains("setting prompt:") && error.contains("chat_template.jinja"), "{error}");
 
         let template = "{{ bos_token }}{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}\n\
                         {% endfor %}{% if add_generation_prompt %}[bot {{ strftime_now('%Y') }}] {% endif %}";

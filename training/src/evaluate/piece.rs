@@ -12,7 +12,7 @@ use super::{ClockRow, EvaluateRecipe, Row, ScoreRow};
 use crate::dataset::hexadecimal;
 use crate::distill::batch::Example;
 use crate::distill::pair::{Pair, digest};
-use crate::{Error, Result};
+use crate::{Error, Result, run};
 
 /// Rows of one kind: those of a text's passes, or those of the clock.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -55,6 +55,7 @@ pub(super) fn header(recipe: &EvaluateRecipe, digests: &Digests, prompts: &[Vec<
     let prompts = serde_json::to_vec(prompts).expect("token ids are plain numbers");
     let header = json!({
         "program": env!("CARGO_PKG_VERSION"),
+        "commit": run::commit(),
         "recipe": recipe,
         "target": digests.target,
         "drafters": digests.drafters,
