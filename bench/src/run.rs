@@ -95,8 +95,7 @@ pub(crate) const PROGRAM: &str = concat!("drafthorse-bench ", env!("CARGO_PKG_VE
 
 /// A digest of all that the report says.
 pub(crate) fn id(report: &Report) -> String {
-    let digest = Sha256::digest(report.to_json());
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    drafthorse_pack::hexadecimal(&Sha256::digest(report.to_json())[..16])
 }
 
 /// The plan as it may travel.

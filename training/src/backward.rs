@@ -28,6 +28,11 @@ pub fn chunk_rows(vocab_len: usize, most: usize) -> usize {
     (LOGITS_MAX / vocab_len.max(1)).clamp(1, most)
 }
 
+/// Rows of logits that a recipe asks for: `asked`, or if it names none 512, or fewer as [`chunk_rows`] has it.
+pub fn chunk_rows_asked(asked: Option<usize>, vocab_len: usize) -> usize {
+    asked.unwrap_or_else(|| chunk_rows(vocab_len, 512))
+}
+
 /// Runs `model` over `tokens` `[batch, seq]` and differentiates the loss that `loss` describes.
 ///
 /// `loss` is called for consecutive ranges of the `batch * seq` rows with their plain logits `[rows, head_rows]`

@@ -156,7 +156,7 @@ pub fn model_digest(folder: &Path) -> Result<String> {
     let digests = files.iter().map(|file| file_digest(file)).collect::<Result<Vec<_>>>()?;
     match &digests[..] {
         [single] => Ok(single.clone()),
-        several => Ok(hexadecimal(&Sha256::digest(several.join("\n")))),
+        several => Ok(drafthorse_pack::hexadecimal(&Sha256::digest(several.join("\n")))),
     }
 }
 
@@ -173,7 +173,7 @@ pub fn tokenizer_digest(folder: &Path) -> Result<String> {
 /// # Errors
 /// `Format` if their provenance names others; of [`model_digest`].
 pub fn check_weights(path: &Path, provenance: &Value, folder: &Path) -> Result<()> {
-    check_origin(path, provenance, "model_sha256", "weights", "", folder, model_digest)
+    check_origin(path, &provenance["model_sha256"], model_digest, folder, "weights", "")
 }
 
 /// Checks that the answers at `path` are in the tokens of the model in `folder`.
@@ -181,38 +181,25 @@ pub fn check_weights(path: &Path, provenance: &Value, folder: &Path) -> Result<(
 /// # Errors
 /// `Format` if their provenance names others; of [`tokenizer_digest`].
 pub fn check_tokens(path: &Path, provenance: &Value, folder: &Path) -> Result<()> {
-    check_origin(
-        path,
-        provenance,
-        "tokenizer_sha256",
-        "tokens",
-        ", or lay their tokenizer.json there",
-        folder,
-        tokenizer_digest,
-    )
+    let advice = ", or lay their tokenizer.json there";
+    check_origin(path, &provenance["tokenizer_sha256"], tokenizer_digest, folder, "tokens", advice)
 }
 
 fn check_origin(
     path: &Path,
-    provenance: &Value,
-    key: &str,
+    written_by: &Value,
+    digest: fn(&Path) -> Result<String>,
+    folder: &Path,
     what: &str,
     advice: &str,
-    folder: &Path,
-    digest: fn(&Path) -> Result<String>,
 ) -> Result<()> {
-    match provenance[key].as_str() {
+    match written_by.as_str() {
         Some(written_by) if digest(folder)? != written_by => {
             let reason = format!("written by other {what} than those in {}; generate anew{advice}", folder.display());
             Err(Error::format(path, reason))
         }
         _ => Ok(()),
     }
-}
-
-/// Bytes of a digest as text.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// SHA-256 of a file.

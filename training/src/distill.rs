@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-use crate::backward::Held;
+use crate::backward::{Held, chunk_rows_asked};
 use crate::distill::batch::Example;
 use crate::distill::pair::{Measurement, Pair, TaskHeldOut, Texts};
 use crate::distill::recipe::DistillRecipe;
@@ -234,7 +234,7 @@ fn step_gradients(
 ) -> Result<(Gradients, step::Measured)> {
     let settings = &recipe.train;
     let held = Held {
-        chunk_rows: settings.chunk_rows(target.config().vocab_len),
+        chunk_rows: chunk_rows_asked(settings.chunk_rows, target.config().vocab_len),
         recompute_layers: settings.recompute_layers,
     };
     let objective =

@@ -23,7 +23,7 @@ pub use score::Score;
 
 use crate::acceptance::trace::HeldOut;
 use crate::acceptance::{Figure, Mode, Summary, Trace, bootstrap, gain, summarise};
-use crate::backward::chunk_rows;
+use crate::backward::chunk_rows_asked;
 use crate::distill::batch::Example;
 use crate::distill::pair::Pair;
 use crate::distill::rollout::Limits;
@@ -220,7 +220,7 @@ fn write(
 
 fn compare(recipe: &EvaluateRecipe, task: &EvaluateTask, pairs: &[Pair], texts: &HeldOut) -> Vec<Row> {
     let target = &pairs[0].target;
-    let chunk_rows = recipe.chunk_rows.unwrap_or_else(|| chunk_rows(target.config().vocab_len, 512));
+    let chunk_rows = chunk_rows_asked(recipe.chunk_rows, target.config().vocab_len);
     let judged = texts.judged(target, context_len(pairs), recipe.batch_rows);
     let traces: Vec<Vec<Trace>> = pairs.iter().map(|pair| judged.traces(&pair.drafter, chunk_rows)).collect();
     let rows = recipe.drafter.iter().zip(pairs).zip(&traces).enumerate();

@@ -122,7 +122,7 @@ pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, 
         let judged = if recipe.top_k == 0 {
             vec![Likeliest::default(); batch.len()]
         } else {
-            likeliest(&model, batch, &completions, recipe.top_k)
+            likeliest(&model, batch, &completions, recipe.top_k, SCORES_MAX)
         };
         let start = answers.len();
         answers
@@ -167,8 +167,8 @@ fn there(path: &Path) -> Result<Option<Value>> {
 }
 
 /// The `k` likeliest tokens at each completion position of each answer, likeliest first. As many answers are passed at once
-/// as keep a layer's attention scores within bounds; the logits of one exist at a time.
-fn likeliest(model: &Llama, batch: &[Asked], completions: &[Vec<u32>], k: usize) -> Vec<Likeliest> {
+/// as keep a layer's attention scores within `scores_max`, but at least one; the logits of one exist at a time.
+fn likeliest(model: &Llama, batch: &[Asked], completions: &[Vec<u32>], k: usize, scores_max: usize) -> Vec<Likeliest> {
     let text = |(asked, completion): (&Asked, &Vec<u32>)| {
         // Nothing is asked of the last token.
         let mut text = [&asked.prompt[..], completion].concat();
@@ -178,28 +178,31 @@ fn likeliest(model: &Llama, batch: &[Asked], completions: &[Vec<u32>], k: usize)
     let mut texts: Vec<Vec<u32>> = batch.iter().zip(completions).map(text).collect();
     let length = texts.iter().map(Vec::len).max().unwrap_or(0);
     texts.iter_mut().for_each(|text| text.resize(length, 0));
-    let at_once = (SCORES_MAX / (model.config().heads * length * length).max(1)).max(1);
-    let mut hidden = None;
-    let rows = batch.iter().zip(completions).enumerate();
-    rows.map(|(row, (asked, completion))| {
-        if row.is_multiple_of(at_once) {
-            let texts = &texts[row..texts.len().min(row + at_once)];
-            hidden = Some(model.hidden(token_tensor(texts, &model.device())));
+    let at_once = (scores_max / (model.config().heads * length * length).max(1)).max(1);
+    let groups = batch.chunks(at_once).zip(completions.chunks(at_once)).zip(texts.chunks(at_once));
+    let group = |((batch, completions), texts): ((&[Asked], &[Vec<u32>]), &[Vec<u32>])| -> Vec<Likeliest> {
+        let hidden = model.hidden(token_tensor(texts, &model.device()));
+        let answers = batch.iter().zip(completions).enumerate().map(|(row, (asked, completion))| {
+            let places = hidden.clone().narrow(0, row * length + asked.prompt.len() - 1, completion.len());
+            likeliest_at(model, places, k)
+        });
+        answers.collect()
+    };
+    groups.flat_map(group).collect()
+}
+
+/// The `k` likeliest tokens of each row of `hidden` `[rows, hidden_len]`.
+fn likeliest_at(model: &Llama, hidden: Tensor<2>, k: usize) -> Likeliest {
+    let log_probabilities: Tensor<2> = activation::log_softmax(model.logits(hidden), 1);
+    let width = log_probabilities.dims()[1];
+    let (mut tokens, mut values) = (Vec::new(), Vec::new());
+    for row in host(log_probabilities).chunks_exact(width) {
+        for index in best(row, k) {
+            tokens.push(model.config().head_tokens.as_ref().map_or(index as u32, |kept| kept[index]));
+            values.push(row[index]);
         }
-        let hidden = hidden.clone().expect("the first row begins a group");
-        let places = hidden.narrow(0, row % at_once * length + asked.prompt.len() - 1, completion.len());
-        let log_probabilities: Tensor<2> = activation::log_softmax(model.logits(places), 1);
-        let width = log_probabilities.dims()[1];
-        let (mut tokens, mut values) = (Vec::new(), Vec::new());
-        for row in host(log_probabilities).chunks_exact(width) {
-            for index in best(row, k) {
-                tokens.push(model.config().head_tokens.as_ref().map_or(index as u32, |kept| kept[index]));
-                values.push(row[index]);
-            }
-        }
-        (tokens, values)
-    })
-    .collect()
+    }
+    (tokens, values)
 }
 
 /// Indices of the `k` greatest values, greatest first and the lowest index first among equals.
@@ -460,6 +463,26 @@ mod tests {
             assert_eq!((&one.completion, &one.top_tokens), (&other.completion, &other.top_tokens));
             let pairs = one.top_log_probabilities.iter().zip(&other.top_log_probabilities);
             pairs.for_each(|(x, y)| assert!((x - y).abs() < 1e-5, "{x} {y}"));
+        }
+    }
+
+    #[test]
+    fn answers_judged_in_groups_are_those_of_one_pass() {
+        let model = Llama::random(ModelConfig::tiny(), 1, &Device::flex()).unwrap();
+        let sampling = Sampling { temperature: 0.0, top_p: 1.0 };
+        let asked = |key: u64| Asked { key, task: String::new(), prompt: vec![1; 1 + key as usize], sampling };
+        let batch: Vec<Asked> = (0..5).map(asked).collect();
+        let completions: Vec<Vec<u32>> = (1..6).map(|length| vec![2; length]).collect();
+        let judge = |scores_max| likeliest(&model, &batch, &completions, 3, scores_max);
+        let whole = judge(SCORES_MAX);
+        let two = 2 * model.config().heads * 9 * 9;
+        for scores_max in [1, two] {
+            let found = judge(scores_max);
+            assert_eq!(found.len(), whole.len());
+            for ((tokens, values), (all_tokens, all_values)) in found.iter().zip(&whole) {
+                assert_eq!(tokens, all_tokens);
+                assert!(values.iter().zip(all_values).all(|(x, y)| (x - y).abs() < 1e-5));
+            }
         }
     }
 

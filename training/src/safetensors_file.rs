@@ -69,6 +69,7 @@ struct Entry<F> {
     values: F,
 }
 
+/// What the library's `serialize_to_file` writes, but as a file that others than its owner may read.
 fn write_entries<'a, F: Fn() -> Cow<'a, [f32]>>(path: &Path, mut entries: Vec<Entry<F>>) -> Result<()> {
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let mut end = 0;

@@ -186,7 +186,8 @@ pub(crate) fn hash(path: &Path, name: &str, meter: &mut Meter<'_>) -> Result<Fil
     }
 }
 
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+/// Bytes as two lower-case digits each, as every digest here is written.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

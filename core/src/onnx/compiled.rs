@@ -102,7 +102,7 @@ fn key(cache: &CompiledCache, choice: &ProviderChoice, runtime: &str) -> String 
         part(name);
         part(value);
     }
-    digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    drafthorse_pack::hexadecimal(&digest.finalize()[..16])
 }
 
 #[cfg(test)]

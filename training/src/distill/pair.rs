@@ -17,6 +17,7 @@ use super::task::{generic, hold_out};
 use super::top_k::TopK;
 use crate::acceptance::trace::{HeldOut, Judged};
 use crate::acceptance::{Mode, Summary, summarise};
+use crate::backward::chunk_rows_asked;
 use crate::error::IoContext;
 use crate::import::hugging_face;
 use crate::model::Llama;
@@ -87,7 +88,7 @@ impl Pair {
     /// What `drafter`, a state of the pair's, is worth on each held-out set.
     pub fn measure(&self, drafter: &Llama, held_out: &[TaskHeldOut], recipe: &DistillRecipe) -> Vec<Measurement> {
         let (settings, lens) = (&recipe.train, &recipe.select.draft_lens);
-        let chunk_rows = settings.chunk_rows(self.target.config().vocab_len);
+        let chunk_rows = chunk_rows_asked(settings.chunk_rows, self.target.config().vocab_len);
         let measured = held_out.iter().filter_map(|set| {
             let traces = set.texts.traces(drafter, chunk_rows);
             let summary = summarise(set.texts.mode, &traces, lens, self.cost_ratio(), settings.seed)?;
@@ -273,7 +274,7 @@ impl Texts {
                 example.prompt.iter().for_each(|token| hash.update(token.to_le_bytes()));
             }
         }
-        dataset::hexadecimal(&hash.finalize())
+        drafthorse_pack::hexadecimal(&hash.finalize())
     }
 
     /// True if `prompt` begins a held-out text, or a held-out prompt begins it: cuts differ from recipe to recipe.
@@ -314,7 +315,7 @@ pub(crate) fn digest(model: &Llama) -> String {
         hash.update(tensor.name.as_bytes());
         tensor.values.iter().for_each(|value| hash.update(value.to_le_bytes()));
     }
-    dataset::hexadecimal(&hash.finalize())
+    drafthorse_pack::hexadecimal(&hash.finalize())
 }
 
 /// Reads texts that the target wrote: the Parquet of `generate`, which must be this target's, or JSON lines. With

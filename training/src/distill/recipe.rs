@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::source::{Mixture, OnPolicy};
 use super::task::{HELD_OUT_PROMPTS, TaskSettings};
-use crate::backward::chunk_rows;
 use crate::corpus::CorpusSettings;
 use crate::loss::Loss;
 use crate::model::Precision;
@@ -128,13 +127,6 @@ impl Default for DistillSettings {
             warmup_steps: 20,
             checkpoint_every: 50,
         }
-    }
-}
-
-impl DistillSettings {
-    /// Positions whose logits exist at once, over a vocabulary of `vocab_len`.
-    pub fn chunk_rows(&self, vocab_len: usize) -> usize {
-        self.chunk_rows.unwrap_or_else(|| chunk_rows(vocab_len, 512))
     }
 }
 

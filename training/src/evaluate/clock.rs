@@ -1,8 +1,8 @@
 //! Times drafters in the runtime's own loop, on exported packs, against the target alone in the same run.
 //!
 //! Every prompt is answered by every pack's target alone and under every rule in turn, so that what the machine does
-//! besides hits all alike, and the whole is done several times, of which the least disturbed counts: the quickest per token for
-//! each prompt, pack and rule. Figures are ratios of milliseconds per token. Nothing here is asserted: times are reported.
+//! besides hits all alike, and the whole is done several times, of which the least disturbed counts: the quickest per
+//! token for each prompt, pack and rule. Figures are ratios of milliseconds per token. Nothing here is asserted: times are reported.
 
 use std::path::Path;
 

@@ -3,13 +3,12 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use drafthorse_pack::{OpenOptions, model_digest};
+use drafthorse_pack::{OpenOptions, hexadecimal, model_digest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{ClockRow, EvaluateRecipe, Row, ScoreRow};
-use crate::dataset::hexadecimal;
 use crate::distill::batch::Example;
 use crate::distill::pair::{Pair, digest};
 use crate::{Error, Result, run};
