@@ -157,7 +157,7 @@ pub(crate) struct Demo {
     #[command(flatten)]
     pub(crate) models: ModelArguments,
 
-    /// Prompt; without one, the pack's own examples or a few built-in ones.
+    /// Prompt; without one, three beginnings of stories.
     pub(crate) prompt: Option<String>,
 
     /// Most tokens per run.
