@@ -1,8 +1,10 @@
 //! Times drafters in the runtime's own loop, on exported packs, against the target alone in the same run.
 //!
 //! Every prompt is answered by every pack's target alone and under every rule in turn, so that what the machine does
-//! besides hits all alike, and the whole is done several times, of which the least disturbed counts: the quickest per
-//! token for each prompt, pack and rule. Figures are ratios of milliseconds per token. Nothing here is asserted: times are reported.
+//! besides hits all alike, and the whole is done several times. Greedy answers are the same each time, so that the least
+//! disturbed counts: the quickest per token for each prompt, pack and rule. Sampled ones differ, and so all of them count
+//! alike, because the quickest would be the luckiest text. Figures are ratios of milliseconds per token. Nothing here is
+//! asserted: times are reported.
 
 use std::path::Path;
 
@@ -73,9 +75,10 @@ pub struct ClockRow {
     pub score: Option<Figure>,
 }
 
-/// What one answer took.
+/// What a prompt's answers took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Taken {
+    answers: f64,
     ms: f64,
     tokens: f64,
     calls: f64,
@@ -86,6 +89,21 @@ impl Taken {
     /// Milliseconds per token: sampled answers of one prompt differ in length.
     fn pace(self) -> f64 {
         self.ms / self.tokens.max(1.0)
+    }
+
+    /// With a further repeat's answer to the same prompt.
+    fn and(self, next: Self, mode: Mode) -> Self {
+        match mode {
+            Mode::Greedy if self.answers == 0.0 || next.pace() < self.pace() => next,
+            Mode::Greedy => self,
+            Mode::Sampled(_) => Self {
+                answers: self.answers + next.answers,
+                ms: self.ms + next.ms,
+                tokens: self.tokens + next.tokens,
+                calls: self.calls + next.calls,
+                score: self.score + next.score,
+            },
+        }
     }
 }
 
@@ -137,20 +155,17 @@ impl<'a> Clock<'a> {
     ) -> Result<Vec<ClockRow>> {
         let recipe = self.recipe;
         let (examples, rules) = (timed(recipe, examples), rules(recipe, mode));
-        let opened =
-            self.packs.iter().map(|(_, pack, engine)| Timed::open(pack, engine)).collect::<Result<Vec<_>>>()?;
-        let least = Taken { ms: f64::INFINITY, ..Taken::default() };
-        let mut taken = vec![vec![vec![least; examples.len()]; rules.len()]; opened.len()];
-        for _ in 0..recipe.clock.repeats {
+        let mut taken = vec![vec![vec![Taken::default(); examples.len()]; rules.len()]; self.packs.len()];
+        for repeat in 0..recipe.clock.repeats {
+            let opened = self.packs.iter().map(|(_, pack, engine)| Timed::open(pack, engine));
+            let opened = opened.collect::<Result<Vec<_>>>()?;
             for (index, example) in examples.iter().enumerate() {
                 for (pack, taken) in opened.iter().zip(&mut taken) {
                     for (rule, taken) in rules.iter().zip(taken) {
-                        let options = options(recipe, mode, *rule, index);
+                        let options = options(recipe, mode, *rule, repeat * examples.len() + index);
                         let found = pack.answer(task, example, first, *rule, &options)?;
                         on_answer(found.tokens as usize);
-                        if found.pace() < taken[index].pace() {
-                            taken[index] = found;
-                        }
+                        taken[index] = taken[index].and(found, mode);
                     }
                 }
             }
@@ -177,11 +192,13 @@ fn rules(recipe: &EvaluateRecipe, mode: Mode) -> Vec<Rule> {
     rules
 }
 
-/// A pack's conversations while one task is timed: what one task taught them does not reach the next.
+/// A pack's conversations while one task is timed once: what that taught them reaches no other task and no repeat.
 struct Timed<'a> {
     pack: &'a Path,
     alone: Session,
-    pair: Session,
+    fixed: Session,
+    /// Apart from the others, whose answers to the same prompts it would learn from.
+    adaptive: Session,
 }
 
 impl<'a> Timed<'a> {
@@ -190,8 +207,16 @@ impl<'a> Timed<'a> {
             let options = SessionOptions { drafting, ..SessionOptions::default() };
             engine.session(&options).map_err(|error| failed(pack, &error))
         };
-        let (alone, pair) = (session(Drafting::None)?, session(Drafting::Model)?);
-        Ok(Self { pack, alone, pair })
+        let (alone, fixed) = (session(Drafting::None)?, session(Drafting::Model)?);
+        Ok(Self { pack, alone, fixed, adaptive: session(Drafting::Model)? })
+    }
+
+    fn session(&self, rule: Rule) -> &Session {
+        match rule {
+            Rule::Alone => &self.alone,
+            Rule::Fixed(_) | Rule::Lenient(..) => &self.fixed,
+            Rule::Adaptive(_) => &self.adaptive,
+        }
     }
 
     /// What `rule` takes for one prompt.
@@ -203,14 +228,14 @@ impl<'a> Timed<'a> {
         rule: Rule,
         options: &GenerationOptions,
     ) -> Result<Taken> {
-        let session = if rule == Rule::Alone { &self.alone } else { &self.pair };
-        let answered = answer(session, &example.prompt, options);
+        let answered = answer(self.session(rule), &example.prompt, options);
         let (tokens, account) = answered.map_err(|error| failed(self.pack, &error))?;
         let score = match task.score {
             Some(score) => score.of(&first.completion_text(&example.completion)?, &first.completion_text(&tokens)?),
             None => 0.0,
         };
-        Ok(Taken { ms: account.time.total_ms, tokens: account.tokens as f64, calls: account.rounds as f64, score })
+        let (ms, tokens, calls) = (account.time.total_ms, account.tokens as f64, account.rounds as f64);
+        Ok(Taken { answers: 1.0, ms, tokens, calls, score })
     }
 }
 
@@ -218,7 +243,7 @@ fn failed(pack: &Path, error: &drafthorse::Error) -> Error {
     Error::Runtime { pack: pack.to_owned(), reason: error.to_string() }
 }
 
-fn options(recipe: &EvaluateRecipe, mode: Mode, rule: Rule, prompt: usize) -> GenerationOptions {
+fn options(recipe: &EvaluateRecipe, mode: Mode, rule: Rule, draw: usize) -> GenerationOptions {
     let (draft_length, verification) = match rule {
         Rule::Alone => (DraftLength::Fixed(0), None),
         Rule::Fixed(len) => (DraftLength::Fixed(len), None),
@@ -230,7 +255,7 @@ fn options(recipe: &EvaluateRecipe, mode: Mode, rule: Rule, prompt: usize) -> Ge
         temperature: Some(mode.temperature() as f32),
         top_k: Some(0),
         top_p: Some(1.0),
-        seed: Some(recipe.seed.wrapping_add(prompt as u64)),
+        seed: Some(recipe.seed.wrapping_add(draw as u64)),
         draft_length: Some(draft_length),
         verification,
         ..GenerationOptions::default()
@@ -276,7 +301,7 @@ fn summaries(
             tokens_per_second: bootstrap(&terms(|taken| (1e3 * taken.tokens, taken.ms)), seed),
             speedup: relative(own, &taken[0], seed),
             gain: first.map(|first| relative(own, &first[index], seed)),
-            score: task.score.map(|_| bootstrap(&terms(|taken| (taken.score, 1.0)), seed)),
+            score: task.score.map(|_| bootstrap(&terms(|taken| (taken.score, taken.answers)), seed)),
         }
     };
     rules.iter().enumerate().map(row).collect()
@@ -296,7 +321,7 @@ mod tests {
     use super::*;
 
     fn taken(ms: f64, tokens: f64) -> Taken {
-        Taken { ms, tokens, calls: tokens, score: 0.0 }
+        Taken { answers: 1.0, ms, tokens, calls: tokens, score: 0.0 }
     }
 
     #[test]
@@ -311,8 +336,28 @@ mod tests {
     #[test]
     fn a_short_answer_is_not_quicker_for_being_short() {
         assert!(taken(30.0, 6.0).pace() < taken(10.0, 1.0).pace());
-        let none = Taken { ms: f64::INFINITY, ..Taken::default() };
-        assert!(taken(10.0, 0.0).pace() < none.pace());
+    }
+
+    #[test]
+    fn the_quickest_greedy_answer_counts_and_all_sampled_ones() {
+        let repeats = [taken(20.0, 4.0), taken(16.0, 4.0), taken(18.0, 4.0)];
+        let joined = |mode| repeats.iter().fold(Taken::default(), |sum, next| sum.and(*next, mode));
+        let (greedy, sampled) = (joined(Mode::Greedy), joined(Mode::Sampled(1.0)));
+        assert_eq!((greedy.answers, greedy.ms, greedy.tokens), (1.0, 16.0, 4.0));
+        assert_eq!((sampled.answers, sampled.ms, sampled.tokens), (3.0, 54.0, 12.0));
+    }
+
+    #[test]
+    fn the_adaptive_rule_learns_from_no_other() {
+        let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/packs/demo");
+        let engine = Engine::open(&pack, &EngineOptions::default()).unwrap();
+        let opened = Timed::open(&pack, &engine).unwrap();
+        let asked = GenerationOptions { max_tokens: Some(4), ..GenerationOptions::default() };
+        for rule in [Rule::Alone, Rule::Fixed(3), Rule::Lenient(3, Lenience::Linear(0.5))] {
+            answer(opened.session(rule), &[3, 9], &asked).unwrap();
+        }
+        assert!(opened.session(Rule::Adaptive(8)).tokens().unwrap().is_empty());
+        assert!(!opened.session(Rule::Fixed(3)).tokens().unwrap().is_empty());
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct DrafterSettings {
 pub struct ClockSettings {
     /// Prompts per task.
     pub prompts: usize,
-    /// Times that everything is done; the quickest counts.
+    /// Times that everything is done; of greedy answers the quickest counts, of sampled ones all do.
     pub repeats: usize,
     /// Threads of each model.
     pub threads: usize,
