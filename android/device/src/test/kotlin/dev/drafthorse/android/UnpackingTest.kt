@@ -5,10 +5,14 @@ import java.io.File
 import java.io.IOException
 import java.io.InputStream
 import java.nio.file.Path
+import java.util.Collections
 import kotlin.coroutines.cancellation.CancellationException
+import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
-import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.cancel
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.test.runTest
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
@@ -20,7 +24,7 @@ import org.junit.jupiter.api.io.TempDir
 
 /** Assets as a map from path to content. */
 private open class MapTree(private val files: Map<String, ByteArray>) : AssetTree {
-    val opened = mutableListOf<String>()
+    val opened: MutableList<String> = Collections.synchronizedList(mutableListOf())
 
     override fun names(path: String) =
         files.keys.filter { it.startsWith("$path/") }.map { it.removePrefix("$path/").substringBefore('/') }.distinct()
@@ -81,6 +85,16 @@ class UnpackingTest {
         }
         assertTrue(runCatching { work.await() }.exceptionOrNull() is CancellationException)
         assertEquals(emptyList<String>(), root.walk().filter(File::isFile).map(File::getName).toList())
+    }
+
+    @Test
+    fun `opened several times at once, a pack is unpacked once and whole`() = runBlocking(Dispatchers.IO) {
+        val slow = object : MapTree(mapOf("demo/a" to byteArrayOf(1), "demo/b" to weights)) {
+            override fun open(path: String) = super.open(path).also { Thread.sleep(50) }
+        }
+        val folders = List(4) { async { Unpacking(slow, root).unpack("demo", "7") } }.awaitAll()
+        assertEquals(listOf("demo/a", "demo/b"), slow.opened.sorted())
+        assertEquals(setOf("a", "b"), folders.toSet().single().list().orEmpty().toSet())
     }
 
     @Test
