@@ -1,6 +1,7 @@
 package dev.drafthorse
 
 import dev.drafthorse.ffi.DrafthorseException as NativeException
+import java.nio.charset.CharacterCodingException
 import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.currentCoroutineContext
@@ -33,4 +34,7 @@ internal inline fun <T> translated(call: () -> T): T =
         call()
     } catch (error: NativeException) {
         throw error.toPublic()
+    } catch (_: CharacterCodingException) {
+        // The border carries UTF-8, which a text cut within an emoji has no form in.
+        throw DrafthorseException.InvalidOptions("the prompt or an option: a text holds half of a surrogate pair; cut texts between characters")
     }

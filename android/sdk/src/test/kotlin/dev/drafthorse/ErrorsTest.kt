@@ -94,6 +94,11 @@ class ErrorsTest {
         assertFails<DrafthorseException.InvalidOptions>("top_p") { run(options = GenerationOptions(topP = 2f)) }
         assertFails<DrafthorseException.InvalidOptions>("maxTokens", "-1") { run(options = GenerationOptions(maxTokens = -1)) }
         assertFails<DrafthorseException.InvalidOptions>("prompt") { run(Prompt.Tokens(listOf(99_999))) }
+        val half = "a horse: 🐴".dropLast(1)
+        assertFails<DrafthorseException.InvalidOptions>("surrogate") { run(Prompt.Text(half)) }
+        assertFails<DrafthorseException.InvalidOptions>("surrogate") { run(Prompt.Messages(listOf(Message.user(half)))) }
+        assertFails<DrafthorseException.InvalidOptions>("surrogate") { run(options = GenerationOptions(stop = listOf(half))) }
+        assertFails<DrafthorseException.InvalidOptions>("surrogate") { Demo.engine.tokenize(half) }
         assertFails<DrafthorseException.Constraint> { run(options = GenerationOptions(constraint = Constraint.Regex("("))) }
         assertFails<DrafthorseException.ContextFull>("512") { run(Prompt.Text("word ".repeat(2_000))) }
         assertFails<DrafthorseException.SessionBusy> {
