@@ -10,7 +10,7 @@ android {
 
     buildFeatures.compose = true
 
-    // One APK per processor: each carries only its own libraries.
+    // One APK per processor: each carries only its own libraries. An app without splits names them in `ndk.abiFilters`.
     splits.abi {
         isEnable = true
         reset()

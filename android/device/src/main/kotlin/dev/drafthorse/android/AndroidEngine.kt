@@ -21,7 +21,7 @@ public object AndroidEngine {
      * What [options] leave open is filled in: the app's ONNX Runtime library, a folder for measured costs, a memory
      * budget for the caches ([MemoryBudget]), and the build of Android that graphs are compiled for.
      *
-     * @throws dev.drafthorse.DrafthorseException as [Engine.open]; `Io` too, if an asset cannot be unpacked.
+     * @throws dev.drafthorse.DrafthorseException as [Engine.open] and [prepare].
      */
     public suspend fun open(
         context: Context,
@@ -30,7 +30,7 @@ public object AndroidEngine {
         dispatcher: CoroutineDispatcher = Dispatchers.IO,
     ): Engine {
         val folder = prepare(context, pack, dispatcher)
-        val budget = options.cacheBytesMax ?: MemoryBudget.cacheBytesMax(context, folder)
+        val budget = options.cacheBytesMax ?: withContext(dispatcher) { MemoryBudget.cacheBytesMax(context, folder) }
         val device = options.device ?: Build.FINGERPRINT
         return Engine.open(folder.path, options.copy(cacheBytesMax = budget, device = device), dispatcher)
     }
@@ -40,17 +40,17 @@ public object AndroidEngine {
      * names the app's ONNX Runtime to it. For [dev.drafthorse.Benchmark], which opens packs itself.
      *
      * @return The folder of the pack.
-     * @throws dev.drafthorse.DrafthorseException.Io if an asset cannot be unpacked.
+     * @throws dev.drafthorse.DrafthorseException.Io if an asset cannot be unpacked, or the app's cache folder not be
+     * written to; `Unsupported` if the app has no library for this device's processor; `InvalidOptions` if a path leads
+     * out of the app's storage.
      */
     public suspend fun prepare(
         context: Context,
         pack: PackSource,
         dispatcher: CoroutineDispatcher = Dispatchers.IO,
-    ): File {
+    ): File = withContext(dispatcher) {
         val application = context.applicationContext ?: context
-        val folder = PackFolders(application).folder(pack, dispatcher)
-        withContext(dispatcher) { Native.prepare(application) }
-        return folder
+        PackFolders(application).folder(pack).also { typed { Native.prepare(application) } }
     }
 
     /**

@@ -8,7 +8,8 @@ import java.io.File
 public object MemoryBudget {
     /**
      * Bytes for [dev.drafthorse.EngineOptions.cacheBytesMax], from what `ActivityManager` reports now and the size of the
-     * pack in [folder].
+     * pack in [folder]: of all its files, so keep one variant of a model there. Looks at each of them, so call it on a
+     * thread that may block.
      */
     public fun cacheBytesMax(context: Context, folder: File): Long {
         val manager = checkNotNull(context.getSystemService(ActivityManager::class.java)) { "every Android has one" }

@@ -3,18 +3,15 @@ package dev.drafthorse.android
 import android.content.Context
 import dev.drafthorse.DrafthorseException
 import java.io.File
-import kotlinx.coroutines.CoroutineDispatcher
-import kotlinx.coroutines.withContext
 
-/** Finds the folder of a pack, unpacking assets where need be. */
+/** Finds the folder of a pack, unpacking assets where need be. Blocks its thread. */
 internal class PackFolders(private val context: Context) {
-    suspend fun folder(source: PackSource, dispatcher: CoroutineDispatcher): File = when (source) {
+    suspend fun folder(source: PackSource): File = when (source) {
         is PackSource.Folder -> source.folder
         is PackSource.AppStorage -> below(context.filesDir, source.path)
-        is PackSource.Assets -> withContext(dispatcher) {
-            val tree = AssetTree.of(context.assets)
-            Unpacking(tree, File(context.noBackupFilesDir, "drafthorse/packs")).unpack(source.path, appVersion())
-        }
+        is PackSource.Assets ->
+            Unpacking(AssetTree.of(context.assets), File(context.noBackupFilesDir, "drafthorse/packs"))
+                .unpack(source.path, appVersion())
     }
 
     /** Changes with every installation, so that an update brings its own pack. */
