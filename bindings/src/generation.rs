@@ -1,5 +1,6 @@
 //! A running generation: pulled event by event, cancelled and released from any thread.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::{DrafthorseError, GenerationEvent, Result};
 pub struct Generation {
     /// None where the events are made up.
     cancel: Option<CancelHandle>,
+    /// Set before `release` waits: what comes from then on is cut short by it.
+    released: AtomicBool,
     run: Mutex<Run>,
     pub(crate) registration: OnceLock<Registration>,
 }
@@ -63,18 +66,27 @@ impl Generation {
     }
 
     fn over(cancel: Option<CancelHandle>, events: Box<dyn Iterator<Item = drafthorse::Result<Event>> + Send>) -> Self {
-        Self { cancel, run: Mutex::new(Run::Running(events)), registration: OnceLock::new() }
+        let run = Mutex::new(Run::Running(events));
+        Self { cancel, released: AtomicBool::new(false), run, registration: OnceLock::new() }
     }
 
     fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One step of `run`, unless the generation was released meanwhile.
+    fn step(&self, run: &mut Run) -> Result<Option<GenerationEvent>> {
+        match run.next()? {
+            Some(_) if self.released.load(Ordering::Acquire) => Err(DrafthorseError::closed("generation")),
+            event => Ok(event),
+        }
+    }
+
     /// [`Self::next`] for a caller that cannot take an error: it is left for `next` to tell.
     #[cfg(not(target_os = "ios"))]
     pub(crate) fn next_or_leave(&self) -> Option<GenerationEvent> {
         let mut run = self.run();
-        guard(|| run.next()).unwrap_or_else(|error| {
+        guard(|| self.step(&mut run)).unwrap_or_else(|error| {
             if !matches!(*run, Run::Released) {
                 *run = Run::Failed(error);
             }
@@ -97,7 +109,7 @@ impl Generation {
     /// `InvalidLogits`, `Constraint` or `Internal` of the runtime; `Closed` if the generation was released before its
     /// end.
     pub fn next(&self) -> Result<Option<GenerationEvent>> {
-        guard(|| self.run().next())
+        guard(|| self.step(&mut self.run()))
     }
 
     /// Asks the generation to stop and returns at once. The events end with `Finished` and stop reason `Cancelled`,
@@ -109,6 +121,7 @@ impl Generation {
     /// Cancels, waits until nothing runs, and frees the session. Any number of times, from any thread.
     pub fn release(&self) {
         guard_quiet("release", || {
+            self.released.store(true, Ordering::Release);
             self.ask_to_stop();
             let mut run = self.run();
             if matches!(*run, Run::Running(_)) {

@@ -20,19 +20,14 @@ internal class NativeSession(
     private val dispatcher: CoroutineDispatcher,
     private val activity: Activity,
 ) : Session {
-    private val lock = Any()
-
-    /** What [cancel] reaches. Guarded by [lock], so that it is never one that has been freed. */
-    private var running: Generation? = null
-
-    @Volatile
-    private var closed = false
+    /** What [cancel] reaches. Guarded by itself, so that no generation in it has been freed. */
+    private val collected = mutableSetOf<Collected>()
 
     override fun generate(prompt: Prompt, options: GenerationOptions): Flow<GenerationEvent> =
         events { translated { native.generate(prompt.toNative(), options.toNative()) } }
 
     override fun cancel() {
-        synchronized(lock) { running?.cancel() }
+        synchronized(collected) { collected.forEach(Collected::cancel) }
     }
 
     override suspend fun rewind(tokenCount: Long): Unit =
@@ -40,30 +35,30 @@ internal class NativeSession(
 
     override suspend fun tokens(): List<Int> = blocking(dispatcher) { native.tokens().map { it.toInt() } }
 
-    override fun close() {
-        closed = true
-        native.release()
-    }
+    override fun close() = native.release()
 
     /** The events of the generation that [start] starts anew for each collector. */
     internal fun events(start: () -> Generation): Flow<GenerationEvent> = channelFlow {
+        // Before anything waits: a cancel that comes while the prompt is read is kept.
+        val own = Collected().also { synchronized(collected) { collected += it } }
         try {
             // Started and released within one block: a cancellation on the way can lose neither.
-            withContext(dispatcher) { run(start(), channel) }
+            withContext(dispatcher) { run(start(), own, channel) }
         } catch (error: DrafthorseException) {
             // Closed with it rather than failed by it: what was generated before is delivered first.
             close(error)
+        } finally {
+            synchronized(collected) { collected -= own }
         }
     }.buffer(Session.EVENTS_BUFFERED)
 
-    private suspend fun run(generation: Generation, events: SendChannel<GenerationEvent>) {
-        synchronized(lock) { running = generation }
+    private suspend fun run(generation: Generation, own: Collected, events: SendChannel<GenerationEvent>) {
+        synchronized(collected) { own.began(generation) }
         activity.began()
         try {
             pump(generation, events)
         } finally {
-            // The session is free from its last event on: the next generation may have begun.
-            synchronized(lock) { if (running === generation) running = null }
+            synchronized(collected) { collected -= own }
             generation.release()
             generation.close()
             activity.ended()
@@ -81,10 +76,24 @@ internal class NativeSession(
         }
         val pull = translated { Events(generation) }
         while (true) {
-            val event = translated { pull.next() } ?: break
-            if (closed || activity.state.value == EngineState.CLOSED) throw DrafthorseException.Closed("the session was closed while it generated")
-            events.send(event)
+            events.send(translated { pull.next() } ?: break)
         }
         watch.cancel()
+    }
+}
+
+/** What one collector gets: a generation that runs, or will. */
+private class Collected {
+    private var generation: Generation? = null
+    private var cancelled = false
+
+    fun began(begun: Generation) {
+        generation = begun
+        if (cancelled) begun.cancel()
+    }
+
+    fun cancel() {
+        cancelled = true
+        generation?.cancel()
     }
 }

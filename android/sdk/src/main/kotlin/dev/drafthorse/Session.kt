@@ -28,7 +28,7 @@ public interface Session : AutoCloseable {
 
     /**
      * Asks the generation under way, if there is one, to stop, and returns at once. Its flow ends with
-     * [GenerationEvent.Finished] and [StopReason.CANCELLED].
+     * [GenerationEvent.Finished] and [StopReason.CANCELLED]. One whose flow is collected and that has not begun counts too.
      *
      * Cancelling the collector stops it too, without a last event.
      */

@@ -1,10 +1,13 @@
 package dev.drafthorse
 
 import java.util.concurrent.CountDownLatch
+import java.util.concurrent.Executors
 import java.util.concurrent.locks.LockSupport
 import kotlin.random.Random
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.asCoroutineDispatcher
+import kotlinx.coroutines.async
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.flow.first
@@ -15,6 +18,7 @@ import kotlinx.coroutines.job
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
+import kotlinx.coroutines.yield
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
@@ -102,6 +106,24 @@ class CancelTest {
         assertEquals(events.tokens.size.toLong(), events.account.tokens)
         session.cancel()
         assertEquals(StopReason.MAX_TOKENS, session.events(Demo.longPrompt, again).account.stopReason, "a late cancel reaches nobody")
+    }
+
+    @Test
+    fun `cancel reaches a generation that has not begun`() = runBlocking {
+        Executors.newSingleThreadExecutor().asCoroutineDispatcher().use { dispatcher ->
+            val engine = Engine.open(Demo.folder.path, Demo.options, dispatcher)
+            val session = engine.session()
+            val goOn = CountDownLatch(1)
+            dispatcher.executor.execute { goOn.await() }
+            val events = async { session.events(Demo.longPrompt, asked) }
+            // Until the collector stands at the engine's dispatcher.
+            repeat(10) { yield() }
+            session.cancel()
+            goOn.countDown()
+            assertEquals(StopReason.CANCELLED to 0L, events.await().account.run { stopReason to tokens })
+            assertEquals(StopReason.MAX_TOKENS, session.events(Demo.longPrompt, again).account.stopReason)
+            engine.close()
+        }
     }
 
     @Test
