@@ -1,12 +1,14 @@
 package dev.drafthorse.sample.chat
 
 import dev.drafthorse.Account
+import dev.drafthorse.ContextPolicy
 import dev.drafthorse.DrafthorseException
 import dev.drafthorse.GenerationEvent
 import dev.drafthorse.GenerationOptions
 import dev.drafthorse.LanguageModel
 import dev.drafthorse.Message
 import dev.drafthorse.Session
+import dev.drafthorse.SessionOptions
 import dev.drafthorse.generate
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Job
@@ -76,7 +78,9 @@ class ChatModel(private val scope: CoroutineScope, private val open: suspend () 
     }
 
     private suspend fun answer(asked: List<Message>) {
-        val session = session ?: (model ?: openModel()).session().also { session = it }
+        // A chat goes on when it outgrows the context: what was said first is left out.
+        val sessions = SessionOptions(contextPolicy = ContextPolicy.DROP_OLDEST_TURNS)
+        val session = session ?: (model ?: openModel()).session(sessions).also { session = it }
         val options = GenerationOptions(maxTokens = 200, temperature = 0.7f)
         session.generate(asked, options).collect { event ->
             when (event) {

@@ -1,5 +1,6 @@
 package dev.drafthorse.sample.chat
 
+import dev.drafthorse.ContextPolicy
 import dev.drafthorse.DrafthorseException
 import dev.drafthorse.Message
 import dev.drafthorse.fake.FakeAnswer
@@ -31,6 +32,7 @@ class ChatModelTest {
         val said = listOf("hello", "I heard: hello", "again", "I heard: again")
         assertEquals(said, chat.state.value.messages.map(Message::content))
         assertEquals(1, fake.openSessions, "one session for the whole conversation")
+        assertEquals(ContextPolicy.DROP_OLDEST_TURNS, fake.requests.last().session.contextPolicy)
         chat.close()
         assertEquals(0, fake.openSessions)
     }
