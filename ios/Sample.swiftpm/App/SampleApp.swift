@@ -28,8 +28,7 @@ import SwiftUI
             return
         }
         do {
-            let caches = FileManager.default.urls(for: .cachesDirectory, in: .userDomainMask).first
-            let engine = try await Engine.open(pack, options: EngineOptions(cacheFolder: caches))
+            let engine = try await Engine.open(pack)
             try await engine.prewarm()
             model = ChatModel(session: try await engine.session(SessionOptions(contextPolicy: .dropOldestTurns)))
         } catch {

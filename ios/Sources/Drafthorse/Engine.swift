@@ -23,7 +23,8 @@ public actor Engine: TextModel {
     /// Opens the pack, onnxruntime-genai folder or Hugging Face folder at `pack`.
     ///
     /// It takes as long as loading the weights, on a thread of its own. Files are opened by path; none is read into
-    /// Swift's memory.
+    /// Swift's memory. The first opening also reads every file, compares it with its digest, and measures what a pass
+    /// costs; what it finds is kept in ``EngineOptions/cacheFolder`` for the next start.
     ///
     /// - Throws: ``EngineError/packNotFound(_:)``, ``EngineError/packInvalid(_:)``, ``EngineError/packDamaged(_:)``,
     ///   ``EngineError/vocabularyMismatch(_:)``, ``EngineError/unsupported(_:)``, ``EngineError/runtimeLibrary(_:)``,

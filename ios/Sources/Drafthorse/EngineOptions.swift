@@ -32,10 +32,11 @@ public struct EngineOptions: Sendable, Hashable {
     public var allowedRoots: [URL]
     /// The ONNX Runtime library; absent is the one that the app links, or what is found on this machine.
     public var runtimeLibrary: URL?
-    /// Where measured costs and compiled graphs are kept between starts; absent measures and compiles at every start.
+    /// Where measured costs, compiled graphs and which files are intact are kept between starts; absent is `drafthorse`
+    /// in the app's folder for caches. Without it the first opening's price, many times a later one's, is paid each time.
     public var cacheFolder: URL?
-    /// The device and its drivers in any words that change when they do, since graphs are compiled for one of them:
-    /// `ProcessInfo.processInfo.operatingSystemVersionString`. Absent is the system's name and the kind of processor.
+    /// The device and its drivers in any words that change when they do, since graphs are compiled for one of them;
+    /// absent is the system's version, `ProcessInfo.processInfo.operatingSystemVersionString`.
     public var device: String?
 
     /// Options; everything that is not named keeps its default.
@@ -75,6 +76,14 @@ public struct EngineOptions: Sendable, Hashable {
         self.runtimeLibrary = runtimeLibrary
         self.cacheFolder = cacheFolder
         self.device = device
+    }
+}
+
+extension EngineOptions {
+    /// ``cacheFolder`` where none is named. The system may empty it.
+    static var cacheFolderDefault: URL? {
+        let caches = FileManager.default.urls(for: .cachesDirectory, in: .userDomainMask).first
+        return caches?.appendingPathComponent("drafthorse")
     }
 }
 

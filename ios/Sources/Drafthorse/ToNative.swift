@@ -42,8 +42,8 @@ extension NativeEngineOptions {
             drafterVariant: options.drafterVariant,
             allowedRoots: options.allowedRoots.map(\.path),
             runtimeLibrary: options.runtimeLibrary?.path,
-            cacheFolder: options.cacheFolder?.path,
-            device: options.device)
+            cacheFolder: (options.cacheFolder ?? EngineOptions.cacheFolderDefault)?.path,
+            device: options.device ?? ProcessInfo.processInfo.operatingSystemVersionString)
     }
 }
 

@@ -1,5 +1,7 @@
-import Drafthorse
+import Foundation
 import Testing
+
+@testable import Drafthorse
 
 extension Native {
     /// From opening the pack to closing it, as an app goes.
@@ -44,6 +46,16 @@ extension Native {
             await engine.close()
             await expect(EngineError.closed) { try await session.tokens() }
             await expect(EngineError.closed) { try await engine.session() }
+        }
+
+        @Test func whatAnOpeningFindsOutIsKeptInTheAppsCaches() throws {
+            let caches = try #require(FileManager.default.urls(for: .cachesDirectory, in: .userDomainMask).first)
+            let options = try NativeEngineOptions(EngineOptions())
+            #expect(options.cacheFolder == caches.appendingPathComponent("drafthorse").path)
+            // Graphs that were compiled before the system changed are not taken up after it.
+            #expect(options.device == ProcessInfo.processInfo.operatingSystemVersionString)
+            let own = EngineOptions(cacheFolder: URL(fileURLWithPath: "/own"), device: "phone")
+            #expect(try NativeEngineOptions(own).cacheFolder == "/own" && NativeEngineOptions(own).device == "phone")
         }
 
         @Test func aConversationKeepsItsPrefix() async throws {
