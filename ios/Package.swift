@@ -56,7 +56,9 @@ if exists(ffi) {
         .target(
             name: "DrafthorseFFI", dependencies: native, path: ffi, swiftSettings: [.swiftLanguageMode(.v5)],
             linkerSettings: linker),
-        .target(name: "Drafthorse", dependencies: ["DrafthorseAPI", "DrafthorseFFI"], swiftSettings: strict),
+        .target(
+            name: "Drafthorse", dependencies: ["DrafthorseAPI", "DrafthorseFFI"],
+            resources: [.copy("PrivacyInfo.xcprivacy")], swiftSettings: strict),
         .testTarget(
             name: "DrafthorseTests", dependencies: ["Drafthorse", "DrafthorseBenchmark", "DrafthorseFFI"],
             swiftSettings: strict),
