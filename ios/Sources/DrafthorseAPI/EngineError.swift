@@ -1,3 +1,5 @@
+import Foundation
+
 /// What an app can act on. Every case carries a message that says what is wrong, where, and what would help.
 public enum EngineError: Error, Sendable, Hashable {
     /// There is no pack at the path.
@@ -54,4 +56,9 @@ public enum EngineError: Error, Sendable, Hashable {
 extension EngineError: CustomStringConvertible {
     /// The ``message``.
     public var description: String { message }
+}
+
+extension EngineError: LocalizedError {
+    /// The ``message``, so that `localizedDescription` says it too.
+    public var errorDescription: String? { message }
 }

@@ -13,6 +13,8 @@ extension Native {
                 try await Engine.open(Repository.demoPack.appendingPathComponent("missing"))
             }
             #expect(message.contains("missing"))
+            let error: any Error = EngineError.packNotFound(message)
+            #expect(error.localizedDescription == message && "\(error)" == message)
         }
 
         @Test func theFolderIsNoPack() async throws {
