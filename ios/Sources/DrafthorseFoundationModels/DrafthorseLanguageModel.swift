@@ -26,7 +26,8 @@ public struct DrafthorseLanguageModel: LanguageModel {
     public var executorConfiguration: DrafthorseExecutor.Configuration { DrafthorseExecutor.Configuration(pack: pack) }
 }
 
-/// Answers the requests of one `LanguageModelSession`, with one conversation of the engine.
+/// Answers the requests of all `LanguageModelSession`s of one pack, one after another, with one conversation of the
+/// engine.
 @available(iOS 27, macOS 27, visionOS 27, *)
 public struct DrafthorseExecutor: LanguageModelExecutor {
     /// What it answers for.
@@ -46,9 +47,7 @@ public struct DrafthorseExecutor: LanguageModelExecutor {
 
     /// Opens the pack and computes the transcript ahead of time.
     public func prewarm(model: DrafthorseLanguageModel, transcript: Transcript) {
-        Task { [conversation] in
-            try await conversation.session().prewarm(.messages(messages(of: transcript)))
-        }
+        Task { [conversation] in await conversation.prewarm(.messages(messages(of: transcript))) }
     }
 
     /// Streams the answer to a transcript.
@@ -58,7 +57,21 @@ public struct DrafthorseExecutor: LanguageModelExecutor {
         to request: LanguageModelExecutorGenerationRequest, model: DrafthorseLanguageModel,
         streamingInto channel: LanguageModelExecutorGenerationChannel
     ) async throws {
-        let session = try await conversation.session()
+        let session = try await conversation.take()
+        do {
+            try await stream(session, request, into: channel)
+        } catch {
+            await conversation.giveBack()
+            throw error
+        }
+        await conversation.giveBack()
+        try Task.checkCancellation()
+    }
+
+    private nonisolated(nonsending) func stream(
+        _ session: Session, _ request: LanguageModelExecutorGenerationRequest,
+        into channel: LanguageModelExecutorGenerationChannel
+    ) async throws {
         let entry = UUID().uuidString
         let prompt = DrafthorseAPI.Prompt.messages(messages(of: request.transcript))
         for try await event in session.generate(prompt, options: options(of: request.generationOptions)) {
@@ -66,7 +79,6 @@ public struct DrafthorseExecutor: LanguageModelExecutor {
             let tokens = chunk.tokens.count
             await channel.send(.response(entryID: entry, action: .appendText(chunk.text, tokenCount: tokens)))
         }
-        try Task.checkCancellation()
     }
 
     private func options(
@@ -78,17 +90,49 @@ public struct DrafthorseExecutor: LanguageModelExecutor {
     }
 }
 
-/// The engine's conversation, opened when it is first needed.
+/// The engine's conversation, opened when it is first needed. It generates once at a time, so it is lent.
 @available(iOS 27, macOS 27, visionOS 27, *)
 private actor Conversation {
     private let pack: URL
     private var opening: Task<Session, any Error>?
+    private var prewarming: Task<Void, any Error>?
+    private var isLent = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
 
     init(pack: URL) {
         self.pack = pack
     }
 
-    func session() async throws -> Session {
+    /// Computes `prompt` ahead of time, unless a request is being answered.
+    func prewarm(_ prompt: DrafthorseAPI.Prompt) {
+        guard !isLent, prewarming == nil else { return }
+        prewarming = Task {
+            defer { prewarming = nil }
+            try await session().prewarm(prompt)
+        }
+    }
+
+    /// The session, for the caller alone until it is given back. A request goes before prewarming.
+    func take() async throws -> Session {
+        while isLent { await withCheckedContinuation { waiting.append($0) } }
+        isLent = true
+        prewarming?.cancel()
+        _ = await prewarming?.result
+        do {
+            return try await session()
+        } catch {
+            giveBack()
+            throw error
+        }
+    }
+
+    /// Ends what ``take()`` began.
+    func giveBack() {
+        isLent = false
+        if !waiting.isEmpty { waiting.removeFirst().resume() }
+    }
+
+    private func session() async throws -> Session {
         let task = opening ?? Task { [pack] in try await Engine.open(pack).session() }
         opening = task
         do {
