@@ -35,8 +35,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         ["--check"] => check(None).map(drop),
         ["--check", prefix] => check(Some(Path::new(prefix))).map(drop),
         _ => bail!(
-            "cargo xtask ios --onnxruntime onnxruntime.xcframework (Microsoft's static one for iOS, version {}), \
-             or cargo xtask ios --check [RUST_PREFIX]",
+            "cargo xtask ios --onnxruntime onnxruntime.xcframework (Microsoft's static one for iOS, 1.27 or later; \
+             hosts are tested with {}), or cargo xtask ios --check [RUST_PREFIX]",
             crate::runtime_library::VERSION
         ),
     }
@@ -83,6 +83,10 @@ fn make(runtime: &Path) -> Result<()> {
     replace(&framework, &generated.join("CDrafthorse.xcframework"))?;
     replace(runtime, &generated.join("onnxruntime.xcframework"))?;
     println!("{}", generated.display());
+    println!(
+        "Where Xcode or SwiftPM read the package before and misses a product, make it look again: \
+         File, Packages, Reset Package Caches; or `swift package purge-cache`."
+    );
     Ok(())
 }
 
