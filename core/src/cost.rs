@@ -33,17 +33,18 @@ impl From<CostProfile> for Measured {
 impl CostProfile {
     /// A profile from the times of target passes, `(rows, ms)` in any order, and of the drafter's pass over one row.
     ///
-    /// A wider pass is never faster, so where a measurement says so it is raised to the narrower one's. What is not a
-    /// positive number is left out; without any target time a pass is taken to last 1 ms per row.
+    /// A wider pass is never faster, and what disturbs a measurement only makes it longer: where a narrower pass seems slower,
+    /// it is lowered to the wider one's. What is not a positive number is left out; without any target time a pass is taken
+    /// to last 1 ms per row.
     pub fn new(mut target_ms: Vec<(usize, f64)>, drafter_ms: Option<f64>) -> Self {
         let is_time = |ms: f64| ms.is_finite() && ms > 0.0;
         target_ms.retain(|&(rows, ms)| rows > 0 && is_time(ms));
         target_ms.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         target_ms.dedup_by_key(|&mut (rows, _)| rows);
-        let mut slowest = 0.0_f64;
-        for (_, ms) in &mut target_ms {
-            slowest = slowest.max(*ms);
-            *ms = slowest;
+        let mut quickest = f64::INFINITY;
+        for (_, ms) in target_ms.iter_mut().rev() {
+            quickest = quickest.min(*ms);
+            *ms = quickest;
         }
         if target_ms.is_empty() {
             target_ms.push((1, 1.0));
@@ -130,8 +131,14 @@ mod tests {
         let profile = CostProfile::new(vec![(8, 20.0), (1, 10.0), (4, 12.0), (2, 9.0)], Some(2.5));
         // Two rows cannot be faster than one.
         let times = [1, 2, 3, 4, 6, 8, 10].map(|rows| profile.target_ms(rows));
-        assert_eq!(times, [10.0, 10.0, 11.0, 12.0, 16.0, 20.0, 24.0]);
-        assert_eq!((profile.verify_cost(8), profile.draft_cost()), (2.0, 0.25));
+        assert_eq!(times, [9.0, 9.0, 10.5, 12.0, 16.0, 20.0, 24.0]);
+        assert_eq!((profile.verify_cost(8), profile.draft_cost()), (20.0 / 9.0, 2.5 / 9.0));
+    }
+
+    #[test]
+    fn a_width_that_the_machine_held_up_does_not_make_others_dear() {
+        let profile = CostProfile::new(vec![(1, 1.0), (2, 3.0), (4, 1.2), (8, 1.5)], None);
+        assert_eq!([1, 2, 4, 8].map(|rows| profile.verify_cost(rows)), [1.0, 1.2, 1.2, 1.5]);
     }
 
     #[test]
@@ -147,7 +154,7 @@ mod tests {
         let json = serde_json::to_string(&profile).unwrap();
         assert_eq!(serde_json::from_str::<CostProfile>(&json).unwrap(), profile);
         let falling = r#"{"target_ms":[[1,5.0],[2,3.0]],"drafter_ms":null}"#;
-        assert_eq!(serde_json::from_str::<CostProfile>(falling).unwrap().target_ms(2), 5.0);
+        assert_eq!(serde_json::from_str::<CostProfile>(falling).unwrap().target_ms(1), 3.0);
     }
 
     #[test]
