@@ -37,8 +37,11 @@ const SCHEMA: &str = "message answers {
 /// Where provenance lies in the file's metadata.
 const PROVENANCE: &str = "drafthorse.provenance";
 
-/// Most values of one column that are read: larger counts are taken for damage.
-const VALUES_MAX: usize = 1 << 30;
+/// Most values of one column of a row group that are read: larger counts are taken for damage.
+pub(crate) const VALUES_MAX: usize = 1 << 30;
+
+/// Values of an answer's lists after which a row group ends.
+const GROUP_VALUES: usize = 1 << 26;
 
 /// One answer of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,14 +69,14 @@ pub struct Answer {
 /// # Errors
 /// `Io` or `Format`.
 pub fn write(path: &Path, answers: &[Answer], provenance: &Value) -> Result<()> {
-    let bytes = encode(answers, provenance).map_err(|error| Error::format(path, error.to_string()))?;
+    let bytes = encode(answers, provenance, GROUP_VALUES).map_err(|error| Error::format(path, error.to_string()))?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).at(parent)?;
     }
     folder::write_file(path, &bytes)
 }
 
-fn encode(answers: &[Answer], provenance: &Value) -> Result<Vec<u8>, ParquetError> {
+fn encode(answers: &[Answer], provenance: &Value, group_values: usize) -> Result<Vec<u8>, ParquetError> {
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let note = KeyValue { key: PROVENANCE.into(), value: Some(provenance.to_string()) };
     let properties = WriterProperties::builder()
@@ -83,16 +86,30 @@ fn encode(answers: &[Answer], provenance: &Value) -> Result<Vec<u8>, ParquetErro
         .build();
     let mut bytes = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties))?;
-    let mut group = writer.next_row_group()?;
-    let mut index = 0;
-    while let Some(mut column) = group.next_column()? {
-        write_column(column.untyped(), index, answers)?;
-        column.close()?;
-        index += 1;
+    for answers in groups(answers, group_values) {
+        let mut group = writer.next_row_group()?;
+        let mut index = 0;
+        while let Some(mut column) = group.next_column()? {
+            write_column(column.untyped(), index, answers)?;
+            column.close()?;
+            index += 1;
+        }
+        group.close()?;
     }
-    group.close()?;
     writer.close()?;
     Ok(bytes)
+}
+
+/// Answers in order, as few groups as have fewer than `values` list values each before their last answer.
+fn groups(answers: &[Answer], values: usize) -> impl Iterator<Item = &[Answer]> {
+    let len = |answer: &Answer| answer.prompt.len() + answer.completion.len() + answer.top_tokens.len();
+    let mut filled = 0;
+    answers.chunk_by(move |answer, _| {
+        filled += len(answer);
+        let goes_on = filled < values;
+        filled *= usize::from(goes_on);
+        goes_on
+    })
 }
 
 fn write_column(writer: &mut ColumnWriter<'_>, index: usize, answers: &[Answer]) -> Result<(), ParquetError> {
@@ -333,6 +350,12 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         write(&path, &answers, &json!({ "seed": 3 })).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), bytes, "the same bytes again");
+        let small = encode(&answers, &json!({ "seed": 3 }), 8).unwrap();
+        std::fs::write(&path, &small).unwrap();
+        assert_eq!(SerializedFileReader::new(File::open(&path).unwrap()).unwrap().num_row_groups(), 4);
+        assert_eq!(read(&path).unwrap(), (answers, json!({ "seed": 3 })), "several row groups");
+        write(&path, &[], &json!({})).unwrap();
+        assert_eq!(read(&path).unwrap(), (vec![], json!({})), "no answers");
         for damaged in [&bytes[..bytes.len() / 2], b"PAR1", b""] {
             std::fs::write(&path, damaged).unwrap();
             assert!(matches!(read(&path), Err(Error::Format { .. })));

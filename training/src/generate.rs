@@ -102,6 +102,10 @@ pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, 
     let model = hugging_face::load(&recipe.model, device)?;
     let tokenizer = Tokenizer::open(&recipe.model.join("tokenizer.json"))?;
     tokenizer.check_rows(model.config().vocab_len)?;
+    if recipe.top_k.min(model.config().vocab_len).saturating_mul(recipe.completion_len_max) > dataset::VALUES_MAX {
+        let reason = format!("{} at {} positions are too many of one answer", recipe.top_k, recipe.completion_len_max);
+        return Err(Error::setting("top_k", reason));
+    }
     let asked: Vec<Asked> = questions(recipe, data, &tokenizer, &model)?
         .into_iter()
         .filter(|asked| asked.key % shard.count as u64 == shard.index as u64)
