@@ -91,14 +91,23 @@ struct Asked {
 /// kept; one that was killed goes on after its last batch.
 ///
 /// # Errors
-/// `Setting` of the recipe, or if `out` is there and is no data set; `Format`, `Io`.
+/// `Setting` of the recipe, or if `out` is there and is no data set or another shard of this one; `Format`, `Io`.
 pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, device: &Device) -> Result<usize> {
     let provenance = provenance(recipe, data, shard)?;
+    let header = provenance.to_string();
     match there(out)? {
         Some(found) if found == provenance => return Ok(0),
-        Some(_) => eprintln!("{} is of another recipe, model or data: answering anew", out.display()),
+        Some(found) => {
+            check_shard(out, &found, &provenance)?;
+            eprintln!("{} is of another recipe, model or data: answering anew", out.display());
+        }
         None => {}
     }
+    if let Some((begun, path)) = Part::header(out) {
+        check_shard(&path, &serde_json::from_str(&begun).unwrap_or_default(), &provenance)?;
+    }
+    // Begun before the model is loaded, so that another shard that is started beside this one finds it.
+    let (mut part, done) = Part::open::<Vec<Answer>>(out, &header)?;
     let model = hugging_face::load(&recipe.model, device)?;
     let tokenizer = Tokenizer::open(&recipe.model.join("tokenizer.json"))?;
     tokenizer.check_rows(model.config().vocab_len)?;
@@ -111,7 +120,6 @@ pub fn generate(recipe: &GenerateRecipe, data: &Path, shard: Shard, out: &Path, 
         .filter(|asked| asked.key % shard.count as u64 == shard.index as u64)
         .collect();
     let limits = Limits { completion_len_max: recipe.completion_len_max, batch_rows: recipe.batch };
-    let (mut part, done) = Part::open::<Vec<Answer>>(out, &provenance.to_string())?;
     let mut report = Report::new(asked.len().div_ceil(recipe.batch), done.len());
     let begun = done.len();
     let mut answers: Vec<Answer> = done.into_iter().flatten().collect();
@@ -168,6 +176,24 @@ fn there(path: &Path) -> Result<Option<Value>> {
         return Err(Error::setting("out", reason));
     };
     Ok(Some(provenance))
+}
+
+/// Refuses to write over another shard of the same answers, finished or begun at `path`.
+fn check_shard(path: &Path, found: &Value, provenance: &Value) -> Result<()> {
+    let apart_from_shard = |value: &Value| {
+        let mut value = value.clone();
+        value["shard"].take();
+        value
+    };
+    if found == provenance || apart_from_shard(found) != apart_from_shard(provenance) {
+        return Ok(());
+    }
+    let shard = match found["shard"].as_array().map(Vec::as_slice) {
+        Some([index, count]) => format!("shard {index}/{count}"),
+        _ => "all shards".into(),
+    };
+    let reason = format!("{} holds {shard} of these answers; each shard needs a file of its own", path.display());
+    Err(Error::setting("out", reason))
 }
 
 /// The `k` likeliest tokens at each completion position of each answer, likeliest first. As many answers are passed at once
@@ -391,6 +417,12 @@ mod tests {
 
         assert!(merge(&shards[..1], &at("x")).unwrap_err().to_string().contains("shard 1"));
         assert!(merge(&[shards[0].clone(), shards[0].clone()], &at("x")).is_err());
+        for taken in [&shards[0], &at("all.parquet"), &at("joined.parquet")] {
+            let before = std::fs::read(taken).unwrap();
+            let error = generate(&recipe, root.path(), Shard { index: 1, count: 2 }, taken, &device).unwrap_err();
+            assert!(matches!(error, Error::Setting { .. }) && error.to_string().contains("file of its own"), "{error}");
+            assert_eq!(std::fs::read(taken).unwrap(), before);
+        }
         let other = GenerateRecipe { seed: 2, ..recipe };
         generate(&other, root.path(), Shard { index: 1, count: 2 }, &shards[1], &device).unwrap();
         assert!(merge(&shards, &at("x")).unwrap_err().to_string().contains("another recipe"));
@@ -409,6 +441,9 @@ mod tests {
         let (mut part, _) = Part::open::<Vec<Answer>>(&broken, &provenance.to_string()).unwrap();
         part.push(&first).unwrap();
         drop(part);
+        let other = Shard { index: 1, count: 2 };
+        let error = generate(&recipe, root.path(), other, &broken, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains(".part holds shard 0/1"), "{error}");
         run(&broken).unwrap();
         let (found, _) = dataset::read(&broken).unwrap();
         assert_eq!((&found[..4], &found[4..]), (&first[..], &answers[4..]));

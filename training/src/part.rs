@@ -1,7 +1,7 @@
 //! Work done so far, kept beside a file that is written whole at the end: a kill costs one piece of it, not all.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -47,6 +47,13 @@ impl Part {
         Ok((Self { path, file }, pieces))
     }
 
+    /// The header of the pieces of `whole` that are there, and the file that they lie in.
+    pub fn header(whole: &Path) -> Option<(String, PathBuf)> {
+        let path = sibling(whole, "part");
+        let line = BufReader::new(File::open(&path).ok()?).lines().next()?.ok()?;
+        Some((line, path))
+    }
+
     /// Adds a piece.
     ///
     /// # Errors
@@ -87,7 +94,9 @@ mod tests {
         assert_eq!(open("one").1, [vec![1, 2], vec![3], vec![5]]);
         let (part, pieces) = open("other");
         assert!(pieces.is_empty(), "pieces of other work");
+        assert_eq!(Part::header(&whole).unwrap().0, "other");
         part.finish().unwrap();
+        assert!(Part::header(&whole).is_none());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
