@@ -26,7 +26,7 @@ use crate::distill::rollout::Limits;
 use crate::distill::source::Dealer;
 use crate::model::Llama;
 use crate::optimizer::{self, Gradients, Optimizer};
-use crate::run::{Progress, Report, Run};
+use crate::run::{self, Progress, Report, Run};
 use crate::schedule::Schedule;
 use crate::{Error, Result};
 
@@ -82,6 +82,7 @@ impl<'a> Distillation<'a> {
         recipe.train.precision.check(device)?;
         let pair = Pair::open(&recipe.target, &recipe.drafter, device)?;
         let texts = Texts::load(recipe, &pair, data)?;
+        run::check_shape(folder, pair.drafter.config())?;
         let run = Run::open(folder, recipe)?;
         let mut optimizer = Optimizer::new(&recipe.optimizer);
         let resumed = run.resume(&mut optimizer, device)?;
@@ -437,6 +438,22 @@ mod tests {
                 assert!(texts.len() >= 20 && !texts.into_iter().any(leaks), "{prompts} held out");
             }
         }
+    }
+
+    #[test]
+    fn a_run_of_a_drafter_of_another_shape_is_not_gone_on_with() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.train.steps = 1;
+        let (run, device) = (root.path().join("run"), Device::flex());
+        distill(&recipe, root.path(), &run, &device).unwrap();
+        let drafter = hugging_face::load(&recipe.drafter, &device).unwrap();
+        let counts = crate::init::count_tokens([&[5u32, 9][..]], drafter.config().vocab_len);
+        let (trimmed, _) = crate::init::trim(&drafter, &counts, 32, &device).unwrap();
+        let file = root.path().join("tokenizer.json");
+        folder::replace(&recipe.drafter, |folder| hugging_face::save(folder, &trimmed, Some(&file))).unwrap();
+        let error = distill(&recipe, root.path(), &run, &device).unwrap_err();
+        assert!(matches!(error, Error::Setting { .. }) && error.to_string().contains("run holds a run"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::corpus::{Corpus, CorpusSettings, training_row};
 use crate::import::hugging_face;
 use crate::model::{Llama, ModelConfig, Precision, token_tensor};
 use crate::optimizer::{AdamWSettings, Gradients, Optimizer, accumulate};
-use crate::run::{Progress, Report, Run};
+use crate::run::{self, Progress, Report, Run};
 use crate::schedule::Schedule;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -140,12 +140,16 @@ pub struct PretrainOutcome {
 /// The run's folder then has `run.toml`, `metrics.jsonl`, `metrics.svg` and `checkpoint/`.
 ///
 /// # Errors
-/// `NotFinite` if the loss or gradient is not a number: the last good checkpoint is kept. `Setting`, `Format`, `Io`.
+/// `NotFinite` if the loss or gradient is not a number: the last good checkpoint is kept. `Setting` of the recipe, or if
+/// `folder` holds a run of another shape; `Format`, `Io`.
 pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &Device) -> Result<PretrainOutcome> {
     recipe.train.check()?;
     recipe.train.precision.check(device)?;
     recipe.optimizer.check()?;
     let tokenizer = Tokenizer::open(&recipe.tokenizer)?;
+    if let Some(wanted) = initial_config(recipe, &tokenizer) {
+        run::check_shape(folder, &wanted)?;
+    }
     let run = Run::open(folder, recipe)?;
     let mut optimizer = Optimizer::new(&recipe.optimizer);
     let (model, mut progress) = match run.resume(&mut optimizer, device)? {
@@ -203,18 +207,30 @@ pub fn pretrain(recipe: &PretrainRecipe, data: &Path, folder: &Path, device: &De
 fn initial_model(recipe: &PretrainRecipe, tokenizer: &Tokenizer, device: &Device) -> Result<Llama> {
     match (&recipe.init_from, &recipe.model) {
         (Some(folder), None) => hugging_face::load(folder, device),
-        (None, Some(config)) => {
-            let mut config = config.clone();
-            if config.vocab_len == 0 {
-                config.vocab_len = tokenizer.vocab_len();
-            }
-            if let (true, Some(end)) = (config.eos_tokens.is_empty(), tokenizer.end_of_text()) {
-                config.eos_tokens = vec![end];
-            }
-            Llama::random(config, recipe.train.seed, device)
-        }
+        (None, Some(config)) => Llama::random(whole_config(config, tokenizer), recipe.train.seed, device),
         _ => Err(Error::setting("model", "a recipe has either [model] or init_from")),
     }
+}
+
+/// The shape that the recipe begins with; none if the folder that it goes on from is there no more, which a run that has
+/// begun does not need.
+fn initial_config(recipe: &PretrainRecipe, tokenizer: &Tokenizer) -> Option<ModelConfig> {
+    match (&recipe.init_from, &recipe.model) {
+        (Some(folder), _) => ModelConfig::from_hugging_face(&folder.join("config.json")).ok(),
+        (None, config) => config.as_ref().map(|config| whole_config(config, tokenizer)),
+    }
+}
+
+/// With what a recipe may leave to the tokenizer.
+fn whole_config(config: &ModelConfig, tokenizer: &Tokenizer) -> ModelConfig {
+    let mut config = config.clone();
+    if config.vocab_len == 0 {
+        config.vocab_len = tokenizer.vocab_len();
+    }
+    if let (true, Some(end)) = (config.eos_tokens.is_empty(), tokenizer.end_of_text()) {
+        config.eos_tokens = vec![end];
+    }
+    config
 }
 
 fn load_corpora(recipe: &PretrainRecipe, data: &Path, tokenizer: &Tokenizer, model: &Llama) -> Result<Vec<Corpus>> {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use self::tensorboard::EventFile;
 use crate::error::IoContext;
 use crate::import::hugging_face;
-use crate::model::Llama;
+use crate::model::{Llama, ModelConfig};
 use crate::optimizer::Optimizer;
 use crate::{Error, Result, folder, safetensors_file};
 
@@ -174,6 +174,31 @@ impl Run {
         });
         folder::write_file(&path, kept.flat_map(|line| [line, "\n"]).collect::<String>().as_bytes())
     }
+}
+
+/// Refuses a recipe that begins with the shape `wanted` for the run at `folder` if its checkpoint has another. Asked
+/// before the run is opened, which would put down that recipe as its own.
+///
+/// # Errors
+/// `Setting` naming the folder; `Format`, `Io` if the checkpoint cannot be read.
+pub fn check_shape(folder: &Path, wanted: &ModelConfig) -> Result<()> {
+    let checkpoint = folder.join("checkpoint");
+    folder::recover(&checkpoint)?;
+    if !checkpoint.exists() {
+        return Ok(());
+    }
+    let found = ModelConfig::from_hugging_face(&checkpoint.join("config.json"))?;
+    if found.same_shape(wanted) {
+        return Ok(());
+    }
+    let size = |config: &ModelConfig| {
+        let ModelConfig { layers, hidden_len, ffn_len, heads, .. } = config;
+        format!("{layers} layers of {hidden_len}, {heads} heads, feed-forward {ffn_len}, head {}", config.head_rows())
+    };
+    let (folder, found, wanted) = (folder.display(), size(&found), size(wanted));
+    let reason =
+        format!("{folder} holds a run of another model ({found}; the recipe's: {wanted}); name another folder");
+    Err(Error::setting("out", reason))
 }
 
 /// Keeps a former `run.toml` as `run.STEP.toml` if a checkpoint came from it and `text` differs in more than

@@ -150,6 +150,26 @@ fn a_broken_loss_stops_and_the_last_good_checkpoint_stays() {
 }
 
 #[test]
+fn a_run_of_another_shape_is_not_gone_on_with() {
+    let (root, mut recipe) = setting();
+    train(&recipe, root.path(), "run").unwrap();
+    let record = || std::fs::read_to_string(root.path().join("run/run.toml")).unwrap();
+    let before = record();
+    recipe.model.as_mut().unwrap().layers = 1;
+    let error = train(&recipe, root.path(), "run").unwrap_err();
+    assert!(matches!(error, Error::Setting { .. }) && error.to_string().contains("run holds a run"), "{error}");
+    assert_eq!(record(), before);
+    // Two heads of 16 are no four of 8, though the weights are as long.
+    let model = recipe.model.as_mut().unwrap();
+    (model.layers, model.heads, model.kv_heads, model.head_len) = (2, 4, 2, 8);
+    assert!(matches!(train(&recipe, root.path(), "run"), Err(Error::Setting { .. })));
+    let from = PretrainRecipe { init_from: Some(root.path().join("run/checkpoint")), model: None, ..recipe.clone() };
+    train(&from, root.path(), "run").unwrap();
+    train(&recipe, root.path(), "other").unwrap();
+    assert!(train(&from, root.path(), "other").unwrap_err().to_string().contains("other holds a run"));
+}
+
+#[test]
 fn a_recipe_that_cannot_work_is_refused_by_name() {
     let (root, recipe) = setting();
     type Change = fn(&mut PretrainRecipe);

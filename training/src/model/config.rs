@@ -183,6 +183,11 @@ impl ModelConfig {
         shapes
     }
 
+    /// True if weights of the one are weights of the other.
+    pub(crate) fn same_shape(&self, other: &Self) -> bool {
+        self.shapes() == other.shapes() && self.head_len == other.head_len && self.head_tokens == other.head_tokens
+    }
+
     /// Number of trained values.
     pub fn parameters(&self) -> u64 {
         self.shapes().iter().map(|(_, [rows, columns])| *rows as u64 * *columns as u64).sum()
