@@ -11,6 +11,7 @@ pub mod rollout;
 pub mod source;
 pub mod step;
 pub mod task;
+pub mod texts;
 pub mod top_k;
 
 use std::path::{Path, PathBuf};
@@ -20,10 +21,11 @@ use serde_json::{Value, json};
 
 use crate::backward::{Held, chunk_rows_asked};
 use crate::distill::batch::Example;
-use crate::distill::pair::{Measurement, Pair, TaskHeldOut, Texts};
+use crate::distill::pair::{Measurement, Pair};
 use crate::distill::recipe::DistillRecipe;
 use crate::distill::rollout::Limits;
 use crate::distill::source::Dealer;
+use crate::distill::texts::{TaskHeldOut, Texts};
 use crate::model::Llama;
 use crate::optimizer::{self, Gradients, Optimizer};
 use crate::run::{self, Progress, Report, Run};
