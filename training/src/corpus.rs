@@ -28,7 +28,7 @@ pub struct CorpusSettings {
     /// Texts between these two marks are removed, marks included (GSM8K's `<<48/2=24>>`).
     #[serde(default)]
     pub strip: Option<[String; 2]>,
-    /// Share of the training rows, relative to the other corpora.
+    /// Share of the training rows, relative to the other corpora. A tokenizer is trained on every document once.
     #[serde(default = "weight_default")]
     pub weight: f64,
 }

@@ -88,8 +88,8 @@ impl<'a> Distillation<'a> {
         let run = Run::open(folder, recipe)?;
         let mut optimizer = Optimizer::new(&recipe.optimizer);
         let resumed = run.resume(&mut optimizer, device)?;
-        let pools = texts.pools(recipe, &pair, &folder.join("target_text.jsonl"))?;
         let held_out = texts.held_out(recipe, &pair)?;
+        let pools = texts.pools(recipe, &pair, &held_out, &folder.join("target_text.jsonl"))?;
         let settings = &recipe.train;
         let limits = Limits { completion_len_max: settings.completion_len_max, batch_rows: settings.rollout_rows };
         let mut dealer =
@@ -292,7 +292,7 @@ mod tests {
     const WORDS: [&str; 8] = ["one", "two", "three", "four", "five", "six", "seven", "eight"];
 
     /// A folder with texts, a tokenizer, a target of random but pronounced opinions and a small random drafter.
-    fn toy(root: &Path) -> DistillRecipe {
+    pub(super) fn toy(root: &Path) -> DistillRecipe {
         let text: Vec<String> = (0..64)
             .map(|index| (0..12).map(|t| WORDS[(index * 3 + t * (index % 5 + 1)) % 8]).collect::<Vec<_>>().join(" "))
             .collect();
@@ -400,7 +400,7 @@ mod tests {
         let pair = Pair::open(&recipe.target, &recipe.drafter, &Device::flex()).unwrap();
         let texts = Texts::load(&recipe, &pair, root.path()).unwrap();
         let write = |cache: &Path| {
-            let pools = texts.pools(&recipe, &pair, cache).unwrap();
+            let pools = texts.pools(&recipe, &pair, &[], cache).unwrap();
             let (_, written) = pools.target.shares().next().unwrap();
             written.to_vec()
         };
@@ -434,7 +434,7 @@ mod tests {
             let (rest, held) = task::hold_out(examples.clone(), prompts);
             let leaks = |text: &Example| held.iter().any(|other| other.prompt == text.prompt);
             assert!(rest.iter().any(leaks), "the data has prompts twice");
-            let pools = Texts::load(&recipe, &pair, root.path()).unwrap().pools(&recipe, &pair, &cache).unwrap();
+            let pools = Texts::load(&recipe, &pair, root.path()).unwrap().pools(&recipe, &pair, &[], &cache).unwrap();
             for pool in [&pools.fixed, &pools.target] {
                 let texts: Vec<&Example> = pool.shares().flat_map(|(_, texts)| texts).collect();
                 assert!(texts.len() >= 20 && !texts.into_iter().any(leaks), "{prompts} held out");
@@ -456,6 +456,18 @@ mod tests {
         folder::replace(&recipe.drafter, |folder| hugging_face::save(folder, &trimmed, Some(&file))).unwrap();
         let error = distill(&recipe, root.path(), &run, &device).unwrap_err();
         assert!(matches!(error, Error::Setting { .. }) && error.to_string().contains("run holds a run"), "{error}");
+    }
+
+    #[test]
+    fn a_share_of_generic_text_needs_some() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.generic[0].weight = -1.0;
+        assert!(recipe.check().unwrap_err().to_string().contains("generic.weight"));
+        recipe.generic.clear();
+        assert!(recipe.check().unwrap_err().to_string().contains("[[generic]]"));
+        recipe.mixture.generic_share = 0.0;
+        recipe.check().unwrap();
     }
 
     #[test]
@@ -604,7 +616,7 @@ mod tests {
         recipe.target_text.path = Some(answers.clone());
         let pair = Pair::open(&recipe.target, &recipe.drafter, &device).unwrap();
         let texts = Texts::load(&recipe, &pair, root.path()).unwrap();
-        let pools = texts.pools(&recipe, &pair, &root.path().join("unused")).unwrap();
+        let pools = texts.pools(&recipe, &pair, &[], &root.path().join("unused")).unwrap();
         let (_, learned) = pools.target.shares().next().unwrap();
         assert!((1..=written - 8).contains(&learned.len()), "{} of {written}", learned.len());
 
@@ -613,6 +625,12 @@ mod tests {
         // The judgement on disk is over the whole vocabulary: the target's own pass gives the same losses.
         recipe.target_text.judged = true;
         distill(&recipe, root.path(), &root.path().join("judged"), &device).unwrap();
+        let mut short = recipe.clone();
+        (short.train.completion_len_max, short.train.steps) = (5, 1);
+        let pools = texts.pools(&short, &pair, &[], &root.path().join("unused")).unwrap();
+        let lens = |(_, texts): (f64, &[Example])| texts.iter().map(|text| text.completion.len()).max();
+        assert_eq!(pools.target.shares().find_map(lens), Some(5), "as long as the recipe asks");
+        distill(&short, root.path(), &root.path().join("short"), &device).unwrap();
         let losses = |run: &str| {
             let metrics = std::fs::read_to_string(root.path().join(run).join("metrics.jsonl")).unwrap();
             let loss = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64();

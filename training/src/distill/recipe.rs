@@ -136,7 +136,8 @@ impl Default for DistillSettings {
 pub struct Selection {
     /// Steps between measurements; the first and the last state are always measured.
     pub every: usize,
-    /// Held-out prompts per task; neither they nor prompts equal to one are learned from.
+    /// Held-out prompts per task; neither they nor prompts equal to one are learned from, nor texts that go on as the
+    /// target's answer to one does.
     pub prompts: usize,
     /// Longest answer in tokens.
     pub completion_len_max: usize,
@@ -194,6 +195,14 @@ impl DistillRecipe {
             if !(value.is_finite() && value > 0.0) {
                 return Err(Error::setting(name, format!("{value}: above 0")));
             }
+        }
+        if self.mixture.generic_share > 0.0 && self.generic.is_empty() {
+            let reason =
+                format!("{}, but there is no [[generic]] text; name one, or set 0", self.mixture.generic_share);
+            return Err(Error::setting("mixture.generic_share", reason));
+        }
+        if let Some(weight) = self.generic.iter().map(|corpus| corpus.weight).find(|w| !(w.is_finite() && *w >= 0.0)) {
+            return Err(Error::setting("generic.weight", format!("{weight}: 0 or above")));
         }
         self.optimizer.check()?;
         if !(0.0..=1.0).contains(&train.learning_rate_floor) {

@@ -85,6 +85,18 @@ impl Pool {
         }
     }
 
+    /// The pool without the texts that are `left_out`, and how many those are.
+    pub fn without(self, left_out: impl Fn(&Example) -> bool) -> (Self, usize) {
+        let (mut kept, mut count) = (Self::default(), 0);
+        for (weight, mut group) in self.weights.into_iter().zip(self.groups) {
+            let before = group.len();
+            group.retain(|example| !left_out(example));
+            count += before - group.len();
+            kept.add(weight, group);
+        }
+        (kept, count)
+    }
+
     /// True if no text can be drawn.
     pub fn is_empty(&self) -> bool {
         self.weights.iter().all(|&weight| weight == 0.0)

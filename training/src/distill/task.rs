@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Example;
+use super::source::Pool;
 use crate::corpus::CorpusSettings;
 use crate::random::Stream;
 use crate::tokenizer::Tokenizer;
@@ -59,6 +60,9 @@ impl TaskSettings {
     /// # Errors
     /// Of reading and encoding; `Setting` if no document is left.
     pub fn examples(&self, data: &Path, tokenizer: &Tokenizer, end: u32, seed: u64) -> Result<Vec<Example>> {
+        if self.corpus.weight != 1.0 {
+            return Err(Error::setting(format!("task {}", self.name), "corpus.weight has no effect; weigh the task"));
+        }
         let mut examples = Vec::new();
         for (index, document) in self.corpus.documents(data)?.iter().enumerate() {
             let mut stream = Stream::new(seed, 0x7461_736b, index as u64);
@@ -122,7 +126,7 @@ pub fn hold_out(examples: Vec<Example>, count: usize) -> (Vec<Example>, Vec<Exam
     (kept, held)
 }
 
-/// Documents as windows of at most `len_max` tokens, each learned from its second token on.
+/// Documents as windows of at most `len_max` tokens, each learned from its second token on; a group for each corpus.
 ///
 /// # Errors
 /// Of reading and encoding.
@@ -132,9 +136,10 @@ pub fn generic(
     tokenizer: &Tokenizer,
     end: u32,
     len_max: usize,
-) -> Result<Vec<Example>> {
-    let mut examples = Vec::new();
+) -> Result<Pool> {
+    let mut pool = Pool::default();
     for corpus in corpora {
+        let mut examples = Vec::new();
         for document in corpus.documents(data)? {
             let mut tokens = tokenizer.encode_prompt(&document)?;
             tokens.push(end);
@@ -142,8 +147,9 @@ pub fn generic(
                 examples.push(Example::new(window[..1].to_vec(), window[1..].to_vec()));
             }
         }
+        pool.add(corpus.weight, examples);
     }
-    Ok(examples)
+    Ok(pool)
 }
 
 #[cfg(test)]
@@ -174,6 +180,15 @@ mod tests {
         assert_eq!(examples.len(), 1);
         assert_eq!(tokenizer.decode(&examples[0].prompt).unwrap(), "Q: one and one? A:");
         assert_eq!(tokenizer.decode(&examples[0].completion).unwrap(), " two<|endoftext|>");
+    }
+
+    #[test]
+    fn a_weight_without_effect_is_refused() {
+        let (folder, tokenizer) = folder();
+        let mut task = task(PromptEnd::Whole);
+        task.corpus.weight = 2.0;
+        let error = task.examples(folder.path(), &tokenizer, 0, 1).unwrap_err().to_string();
+        assert!(error.contains("corpus.weight"), "{error}");
     }
 
     #[test]
@@ -244,8 +259,11 @@ mod tests {
     #[test]
     fn generic_text_is_cut_into_windows() {
         let (folder, tokenizer) = folder();
-        let examples = generic(&[CorpusSettings::text("a.txt")], folder.path(), &tokenizer, 0, 5).unwrap();
-        assert!(examples.iter().all(|example| example.prompt.len() == 1 && example.completion.len() <= 4));
-        assert!(examples.len() > 3);
+        let corpus = |weight| CorpusSettings { weight, ..CorpusSettings::text("a.txt") };
+        let pool = generic(&[corpus(3.0), corpus(1.0)], folder.path(), &tokenizer, 0, 5).unwrap();
+        for ((share, examples), expected) in pool.shares().zip([0.75, 0.25]) {
+            assert!(examples.iter().all(|example| example.prompt.len() == 1 && example.completion.len() <= 4));
+            assert!(examples.len() > 3 && share == expected, "{share}");
+        }
     }
 }

@@ -25,15 +25,30 @@ use crate::{Error, Result, dataset, folder};
 pub struct TaskHeldOut {
     /// The task's name.
     pub task: String,
-    /// Prompts and answers, read by the target.
+    /// Prompts and answers.
+    pub answers: Vec<Example>,
+    /// The same, read by the target.
     pub texts: Judged,
+}
+
+/// Tokens of a held-out answer that a learned text may have in common with it: texts of a kind begin alike.
+const SHARED_TOKENS_MAX: usize = 8;
+
+/// True if `text` teaches what is measured on `held`: it has the held-out prompt, and from where both are answers it goes
+/// on for more than [`SHARED_TOKENS_MAX`] tokens, or to the end, as the held-out answer does.
+fn retells(text: &Example, held: &Example) -> bool {
+    let ours = text.prompt.iter().chain(&text.completion);
+    let theirs = held.prompt.iter().chain(&held.completion);
+    let alike = ours.zip(theirs).take_while(|(one, other)| one == other).count();
+    let (from, end) = (text.prompt.len().max(held.prompt.len()), held.prompt.len() + held.completion.len());
+    alike > from && (alike == end || alike - from > SHARED_TOKENS_MAX)
 }
 
 /// A recipe's tasks as tokens, held-out prompts apart, and its generic text.
 pub struct Texts {
     learned: Pool,
     held: Vec<(String, Vec<Example>)>,
-    generic: Vec<Example>,
+    generic: Pool,
 }
 
 impl Texts {
@@ -72,23 +87,35 @@ impl Texts {
         Ok(Self { learned, held, generic })
     }
 
-    /// The pools to deal from; the target's texts are written to `cache`, or read from it if the same recipe wrote it.
+    /// The pools to deal from, without texts that retell an answer of `held_out`; the target's texts are written to
+    /// `cache`, or read from it if the same recipe wrote it.
     ///
     /// # Errors
     /// `Io`, `Format`, or of the rollout.
-    pub fn pools(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Pools> {
-        let (mut target, mut generic) = (Pool::default(), Pool::default());
+    pub fn pools(&self, recipe: &DistillRecipe, pair: &Pair, held_out: &[TaskHeldOut], cache: &Path) -> Result<Pools> {
+        let mut target = Pool::default();
         if recipe.mixture.target > 0.0 {
             target.add(1.0, self.target_texts(recipe, pair, cache)?);
         }
-        generic.add(1.0, self.generic.clone());
-        Ok(Pools { fixed: self.learned.clone(), target, generic })
+        let answers = || held_out.iter().flat_map(|set| &set.answers);
+        let apart = |name: &str, pool: Pool| {
+            let (kept, left_out) = pool.without(|text| answers().any(|held| retells(text, held)));
+            if left_out > 0 {
+                eprintln!("{left_out} {name} texts are not learned: they go on as held-out answers do");
+            }
+            kept
+        };
+        let (fixed, generic) = (self.learned.clone(), self.generic.clone());
+        Ok(Pools { fixed: apart("fixed", fixed), target: apart("target", target), generic: apart("generic", generic) })
     }
 
     fn target_texts(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Vec<Example>> {
         let settings = &recipe.target_text;
         if let Some(path) = &settings.path {
             let mut examples = read_answers(path, &recipe.target, pair.target.config().vocab_len, settings.judged)?;
+            for example in &mut examples {
+                example.completion.truncate(recipe.train.completion_len_max);
+            }
             // What selects the best state must not be learned, wherever the texts were written.
             examples.retain(|example| !self.is_held_out(&example.prompt));
             if examples.is_empty() {
@@ -171,8 +198,8 @@ impl Texts {
                 let texts = HeldOut::write(&pair.target, &prompts, mode, limits, seed, |batch| {
                     report.steps(batch.len(), batch.iter().map(Vec::len).sum(), "held-out answers");
                 })?;
-                let texts = texts.judged(&pair.target, pair.context_len(), recipe.train.batch_per_pass.max(8));
-                sets.push(TaskHeldOut { task: task.clone(), texts });
+                let judged = texts.judged(&pair.target, pair.context_len(), recipe.train.batch_per_pass);
+                sets.push(TaskHeldOut { task: task.clone(), answers: texts.examples, texts: judged });
             }
         }
         Ok(sets)
@@ -236,5 +263,55 @@ fn checked(example: Example, vocab_len: usize) -> Result<Example, String> {
     match example.prompt.iter().chain(&example.completion).find(|&&token| token as usize >= vocab_len) {
         Some(token) => Err(format!("token {token} is not below {vocab_len}")),
         None => Ok(example),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::distill::source::Mixture;
+    use crate::distill::tests::toy;
+
+    #[test]
+    fn a_text_retells_an_answer_if_it_goes_on_as_that_does() {
+        let held = Example::new((0..4).collect(), (4..24).collect());
+        let text = |prompt: u32, alike: u32| Example::new((0..prompt).collect(), (prompt..alike).chain([99]).collect());
+        for (prompt, alike) in [(4, 13), (1, 13), (6, 15), (20, 24)] {
+            assert!(retells(&text(prompt, alike), &held), "{prompt} {alike}");
+        }
+        for (prompt, alike) in [(4, 12), (1, 12), (6, 14), (24, 24), (1, 3)] {
+            assert!(!retells(&text(prompt, alike), &held), "{prompt} {alike}");
+        }
+        let short = Example::new((0..4).collect(), vec![4, 5]);
+        assert!(retells(&text(2, 6), &short) && !retells(&text(2, 5), &short), "the whole answer");
+    }
+
+    #[test]
+    fn texts_that_retell_a_held_out_answer_are_not_learned() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recipe = toy(root.path());
+        recipe.mixture = Mixture { fixed: 1.0, target: 1.0, on_policy: 0.0, generic_share: 0.1 };
+        (recipe.target_text.temperatures, recipe.select.temperatures) = (vec![0.0], vec![0.0]);
+        let pair = Pair::open(&recipe.target, &recipe.drafter, &Device::flex()).unwrap();
+        let mut texts = Texts::load(&recipe, &pair, root.path()).unwrap();
+        let held_out = texts.held_out(&recipe, &pair).unwrap();
+        let held = held_out[0].answers.iter().max_by_key(|answer| answer.completion.len()).unwrap();
+        let whole = held.tokens(usize::MAX);
+        let cut = |at: usize| vec![Example::new(whole[..at].to_vec(), whole[at..].to_vec())];
+        // Asked to go on from the middle of its answer, the target writes the rest of it.
+        texts.learned.add(1.0, cut(held.prompt.len() + 2));
+        texts.generic.add(1.0, cut(1));
+        let count = |held_out: &[TaskHeldOut], told: bool| {
+            let pools = texts.pools(&recipe, &pair, held_out, &root.path().join("texts.jsonl")).unwrap();
+            [pools.fixed, pools.target, pools.generic].map(|pool| {
+                let texts = pool.shares().flat_map(|(_, group)| group.to_vec());
+                texts.filter(|text| !told || text.tokens(usize::MAX).starts_with(&whole)).count()
+            })
+        };
+        assert!(count(&[], true).into_iter().all(|count| count > 0));
+        assert_eq!(count(&held_out, true), [0; 3]);
+        assert!(count(&held_out, false).into_iter().all(|count| count > 8), "others are learned");
     }
 }
