@@ -194,7 +194,7 @@ pub struct Corpus {
 impl Corpus {
     /// Reads and encodes a corpus; the last `hold_out` share of its documents is kept for validation.
     ///
-    /// Every document ends with `end`. Each half holds at least one row of `row_len` tokens.
+    /// Every document begins as a prompt does and ends with `end`. Each half holds at least one row of `row_len` tokens.
     ///
     /// # Errors
     /// Of reading and encoding; `Setting` if the corpus is too small.
@@ -211,7 +211,7 @@ impl Corpus {
         let mut streams = [Vec::new(), Vec::new()];
         for (index, document) in documents.iter().enumerate() {
             let stream = &mut streams[usize::from(index >= documents.len() - held)];
-            stream.extend(tokenizer.encode(document)?);
+            stream.extend(tokenizer.encode_prompt(document)?);
             if stream.last() != Some(&end) {
                 stream.push(end);
             }
@@ -303,6 +303,29 @@ mod tests {
     #[test]
     fn strip_leaves_an_open_mark_alone() {
         assert_eq!(strip("a<<b>>c<<d", "<<", ">>"), "ac<<d");
+    }
+
+    #[test]
+    fn documents_begin_with_the_token_that_begins_a_text() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.txt"), "one two<|endoftext|>one two three").unwrap();
+        let (settings, file) = (CorpusSettings::text("a.txt"), folder.path().join("tokenizer.json"));
+        crate::tokenizer::train(std::slice::from_ref(&settings), folder.path(), 257, &file).unwrap();
+        let mut written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let sequence = |id: &str| serde_json::json!({ "Sequence": { "id": id, "type_id": 0 } });
+        written["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "A", "type_id": 0 } }, sequence("A")],
+            "pair": [sequence("A"), sequence("B")],
+            "special_tokens": { "A": { "id": "A", "ids": [34], "tokens": ["A"] } },
+        });
+        std::fs::write(&file, written.to_string()).unwrap();
+        let tokenizer = Tokenizer::open(&file).unwrap();
+        let corpus = Corpus::load(&settings, folder.path(), &tokenizer, 0, 0.0, 4).unwrap();
+        let documents: Vec<&[u32]> = corpus.train.split(|&token| token == 0).collect();
+        assert_eq!(documents.len(), 3, "two, and nothing after the last end");
+        assert!(documents[..2].iter().all(|tokens| tokens[0] == 34), "{documents:?}");
+        assert_eq!(documents[0], tokenizer.encode_prompt("one two").unwrap());
     }
 
     #[test]

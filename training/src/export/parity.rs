@@ -65,7 +65,7 @@ pub(super) fn encoded<'a>(
 ) -> Result<Vec<ParityText>> {
     let mut texts = Vec::new();
     for document in documents {
-        let mut tokens = tokenizer.encode(document)?;
+        let mut tokens = tokenizer.encode_prompt(document)?;
         tokens.truncate(len_max);
         if tokens.len() > 1 {
             texts.push(tokens);
