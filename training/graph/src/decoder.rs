@@ -346,6 +346,23 @@ mod tests {
     }
 
     #[test]
+    fn growing_graphs_of_f16_square_in_f32_and_mask_without_infinity() {
+        let options = GraphOptions::new(Layout::Growing { position_ids: true }, Precision::FP16);
+        let (graph, _) = written(&small(), Extras { head_norms: true, ..Extras::default() }, &options);
+        let wide = |name: &str| {
+            let node = graph.node.iter().find(|node| node.output[0] == name).unwrap();
+            node.op_type == "Cast" && node.attribute[0].i == Some(DataType::Float as i64)
+        };
+        let squares: Vec<_> = graph.node.iter().filter(|node| node.op_type == "Pow").collect();
+        assert_eq!(squares.len(), 7, "two layers of three norms, and the last");
+        assert!(squares.iter().all(|node| wide(&node.input[0])));
+        let closed = graph.initializer.iter().find(|tensor| tensor.name == "mask.closed").unwrap();
+        let bytes = closed.raw_data.as_ref().unwrap();
+        let closed = half::f16::from_le_bytes([bytes[0], bytes[1]]);
+        assert!((closed + half::f16::from_f32(-1000.0)).is_finite() && closed.to_f32() < -5000.0, "{closed}");
+    }
+
+    #[test]
     fn small_models_stay_in_one_file() {
         let (_, data) = written(&small(), Extras::default(), &GraphOptions::new(Layout::Shared, Precision::INT8));
         assert!(data.is_none());

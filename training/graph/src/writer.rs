@@ -124,20 +124,27 @@ impl GraphWriter {
     /// # Errors
     /// `Option` if a value is too large for f16; `Io` if it cannot be written.
     pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Result<String> {
+        self.floats_as(self.float, name, dims, values)
+    }
+
+    /// As [`Self::floats`], of the type `float`.
+    pub(crate) fn floats_as(&mut self, float: FloatType, name: &str, dims: &[usize], values: &[f32]) -> Result<String> {
         if self.has(name) {
             return Ok(name.into());
         }
-        if self.float == FloatType::F16
+        if float == FloatType::F16
             && let Some(value) = values.iter().find(|&&value| f16::from_f32(value).is_infinite())
         {
             let reason = format!("{name} holds {value}, more than f16 can; write f32");
             return Err(Error::Option { option: "precision.io", reason });
         }
-        let bytes = match self.float {
-            FloatType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            FloatType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+        let (data_type, bytes) = match float {
+            FloatType::F32 => (DataType::Float, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            FloatType::F16 => {
+                (DataType::Float16, values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect())
+            }
         };
-        self.tensor(name, self.float_type(), dims, bytes)
+        self.tensor(name, data_type, dims, bytes)
     }
 
     /// True if a weight of this name is there already: constants are asked for wherever they are needed.

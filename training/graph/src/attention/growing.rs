@@ -2,6 +2,7 @@
 
 use drafthorse_pack::onnx::DataType;
 
+use crate::options::FloatType;
 use crate::rope::Tables;
 use crate::writer::{GraphWriter, int, ints};
 use crate::{DecoderConfig, Result};
@@ -42,7 +43,7 @@ pub(super) fn values(
     Ok(Values { mask, cos, sin })
 }
 
-/// Zero where row `i` may see column `j`, the lowest float elsewhere: `[batch, 1, 1, sequence, total]`.
+/// Zero where row `i` may see column `j`, far below any score elsewhere: `[batch, 1, 1, sequence, total]`.
 fn additive_mask(graph: &mut GraphWriter, rows: &str) -> Result<String> {
     let zero = graph.ints("zero", &[], &[0])?;
     let one = graph.ints("one", &[1], &[1])?;
@@ -62,7 +63,8 @@ fn additive_mask(graph: &mut GraphWriter, rows: &str) -> Result<String> {
     let axes = graph.ints("axes_1_2_3", &[3], &[1, 2, 3])?;
     let attended = graph.op("Unsqueeze", "mask/attended_rows", &[&attended, &axes], vec![]);
     let allowed = graph.op("And", "mask/allowed", &[&causal, &attended], vec![]);
-    let lowest = if graph.float_type() == DataType::Float { f32::MIN } else { half::f16::MIN.to_f32() };
+    // In f16 not the lowest: with a negative score it would be infinite, and a row that may see nothing without a sum.
+    let lowest = if graph.float_type() == DataType::Float { f32::MIN } else { -1e4 };
     let free = graph.floats("mask.free", &[], &[0.0])?;
     let closed = graph.floats("mask.closed", &[], &[lowest])?;
     Ok(graph.op("Where", "mask/bias", &[&allowed, &free, &closed], vec![]))
@@ -172,16 +174,24 @@ fn rotate(graph: &mut GraphWriter, inputs: &Values, name: &str, heads: &str) -> 
     graph.op("Add", &at("turned"), &[&kept, &crossed], vec![])
 }
 
-/// Adds an RMS norm over the last axis from standard operators; `weight` is broadcast.
+/// Adds an RMS norm over the last axis from standard operators, the mean square in f32: in f16 the square of 256 is
+/// infinite. `weight` is broadcast.
 pub(crate) fn plain_norm(graph: &mut GraphWriter, name: &str, x: &str, weight: &str, epsilon: f32) -> Result<String> {
     let at = |part: &str| format!("{name}/{part}");
-    let exponent = graph.floats("norm.exponent", &[], &[2.0])?;
-    let epsilon = graph.floats("norm.epsilon", &[], &[epsilon])?;
+    let exponent = graph.floats_as(FloatType::F32, "norm.exponent", &[], &[2.0])?;
+    let epsilon = graph.floats_as(FloatType::F32, "norm.epsilon", &[], &[epsilon])?;
     let last = graph.ints("last_axis", &[1], &[-1])?;
+    let outside = graph.float_type();
+    let cast = |graph: &mut GraphWriter, part: &str, x: &str, to: DataType| match outside {
+        DataType::Float => x.to_owned(),
+        _ => graph.op("Cast", &at(part), &[x], vec![int("to", to as i64)]),
+    };
+    let x = &cast(graph, "wide", x, DataType::Float);
     let square = graph.op("Pow", &at("square"), &[x, &exponent], vec![]);
     let mean = graph.op("ReduceMean", &at("mean"), &[&square, &last], vec![int("keepdims", 1)]);
     let sum = graph.op("Add", &at("sum"), &[&mean, &epsilon], vec![]);
     let root = graph.op("Sqrt", &at("root"), &[&sum], vec![]);
     let unit = graph.op("Div", &at("unit"), &[x, &root], vec![]);
+    let unit = cast(graph, "narrow", &unit, outside);
     Ok(graph.op("Mul", name, &[&unit, weight], vec![]))
 }
