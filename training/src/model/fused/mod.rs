@@ -62,7 +62,7 @@ impl Rotation {
 /// The same operations out of tensor operations, for backends without kernels here.
 mod composed {
     use super::{Tensor, activation};
-    use burn::tensor::TensorData;
+    use burn::tensor::Bool;
 
     pub(super) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, eps: f64) -> Tensor<2> {
         let inverse = x.clone().square().mean_dim(1).add_scalar(eps).sqrt().recip();
@@ -74,13 +74,13 @@ mod composed {
     }
 
     pub(super) fn causal_softmax(scores: Tensor<4>) -> Tensor<4> {
-        let [_, _, rows, seq] = scores.dims();
-        let mut mask = Vec::with_capacity(rows * seq);
-        for row in 0..rows {
-            mask.extend((0..seq).map(|column| if column <= row % seq { 0.0 } else { super::super::forward::MASKED }));
-        }
-        let mask = Tensor::<4>::from_data(TensorData::new(mask, [1, 1, rows, seq]), &scores.device());
-        activation::softmax(scores + mask, 3)
+        let [batch, heads, rows, seq] = scores.dims();
+        // Made on the device, and for one query head alone: every layer asks, and texts may be long.
+        let shape = [1, 1, seq, seq];
+        let hidden = Tensor::<4, Bool>::tril_mask(shape, 0, &scores.device());
+        let mask = Tensor::zeros(shape, &scores.device()).mask_fill(hidden, super::super::forward::MASKED);
+        let weights = activation::softmax(scores.reshape([batch, heads * rows / seq, seq, seq]) + mask, 3);
+        weights.reshape([batch, heads, rows, seq])
     }
 
     pub(super) fn rotate(x: Tensor<2>, heads: usize, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
