@@ -95,13 +95,14 @@ fn train(root: &Path) {
 
 #[test]
 fn every_precision_and_layout_computes_what_was_trained() {
-    use PrecisionName::{Fp16, Fp32, Int4, Int4Block128, Int4Int8, Int8, Int8x8, Int8x8Static};
+    use PrecisionName::{Fp16, Fp32, Int4, Int4Block128, Int4Fp16, Int4Int8, Int8, Int8Block128, Int8x8, Int8x8Static};
+    let precisions = [Fp32, Fp16, Int8, Int8Block128, Int4, Int4Fp16, Int4Block128, Int4Int8, Int8x8, Int8x8Static];
     let (root, mut recipe) = setting();
     train(root.path());
     recipe.target = root.path().join("run/checkpoint");
     let out = root.path().join("pack");
     for layout in [LayoutName::Shared, LayoutName::Growing] {
-        for precision in [Fp32, Fp16, Int8, Int4, Int4Block128, Int4Int8, Int8x8, Int8x8Static] {
+        for precision in precisions {
             (recipe.layout, recipe.target_precision, recipe.hidden_states) = (layout, precision, precision == Fp16);
             let outcome = export(&recipe, root.path(), &out, &Device::flex())
                 .unwrap_or_else(|error| panic!("{layout:?} {precision:?}: {error}"));

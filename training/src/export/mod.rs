@@ -83,8 +83,12 @@ pub enum PrecisionName {
     Fp16,
     /// 8-bit weights in blocks of 32.
     Int8,
+    /// 8-bit weights in blocks of 128.
+    Int8Block128,
     /// 4-bit weights in blocks of 32.
     Int4,
+    /// 4-bit weights in blocks of 32, 16-bit floats between.
+    Int4Fp16,
     /// 4-bit weights in blocks of 128.
     Int4Block128,
     /// 4-bit layers; head and embedding in 8 bits.
@@ -120,7 +124,9 @@ impl PrecisionName {
             Self::Fp32 => Precision::FP32,
             Self::Fp16 => Precision::FP16,
             Self::Int8 => Precision::INT8,
+            Self::Int8Block128 => Precision::uniform(WeightFormat::Int8 { block: 128 }, FloatType::F32),
             Self::Int4 => Precision::INT4,
+            Self::Int4Fp16 => Precision { io: FloatType::F16, ..Precision::INT4 },
             Self::Int4Block128 => Precision::uniform(WeightFormat::Int4 { block: 128 }, FloatType::F32),
             Self::Int8x8 => Precision::INT8X8,
             Self::Int8x8Static => Precision::INT8X8_STATIC,

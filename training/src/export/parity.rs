@@ -125,9 +125,9 @@ fn thresholds(precision: PrecisionName) -> (f64, f64) {
     match precision {
         PrecisionName::Fp32 => (1e-3, 0.99),
         PrecisionName::Fp16 => (0.05, 0.97),
-        PrecisionName::Int8 => (0.1, 0.97),
+        PrecisionName::Int8 | PrecisionName::Int8Block128 => (0.1, 0.97),
         PrecisionName::Int4Int8 => (0.5, 0.85),
-        PrecisionName::Int4 | PrecisionName::Int4Block128 => (0.7, 0.8),
+        PrecisionName::Int4 | PrecisionName::Int4Fp16 | PrecisionName::Int4Block128 => (0.7, 0.8),
         PrecisionName::Int8x8 => (0.15, 0.95),
         PrecisionName::Int8x8Static => (0.3, 0.9),
     }
