@@ -59,7 +59,7 @@ pub struct Folder {
     pub manifest: Option<Manifest>,
     /// Where a drafter from elsewhere came from, with the manifest of its folder.
     pub drafter_source: Option<DrafterSource>,
-    /// Dotted names of settings that are not known here and were passed over.
+    /// Dotted names of settings that were passed over: not known here, or not a folder's to decide.
     pub unknown_keys: Vec<String>,
     /// What a person might want to know: settings without effect, slow or lossy arithmetic.
     pub notes: Vec<String>,

@@ -9,10 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     Result,
+    genai_session::session,
     json::{self, Fields},
-    settings::{
-        DRAFT_TOKENS_MAX, IoNames, ProviderChoice, SearchDefaults, SessionSettings, Shape, SpeculativeSettings,
-    },
+    settings::{DRAFT_TOKENS_MAX, IoNames, SearchDefaults, SessionSettings, Shape, SpeculativeSettings},
 };
 
 /// Name of the file.
@@ -258,45 +257,6 @@ fn combined<'a>(fields: &mut Fields<'a>, key: &'a str) -> Result<Option<String>>
     }
     set_layered(fields, key, &mut name)?;
     Ok(Some(name))
-}
-
-fn session(mut options: Fields<'_>, unknown: &mut Vec<String>) -> Result<SessionSettings> {
-    if options.value("custom_ops_library").is_some() {
-        let reason = "it would load native code named by the folder; register the operators in the application";
-        return Err(options.unsupported("custom_ops_library", reason));
-    }
-    let settings = SessionSettings {
-        intra_op_threads: options.size("intra_op_num_threads")?,
-        inter_op_threads: options.size("inter_op_num_threads")?,
-        graph_optimization_level: options.text("graph_optimization_level")?.map(str::to_owned),
-        cpu_fallback: options.flag("disable_cpu_ep_fallback")?.map(|disabled| !disabled),
-        config_entries: options.texts("config_entries")?.unwrap_or_default(),
-        providers: providers(&mut options)?,
-    };
-    options.known(&["log_id", "log_severity_level", "log_verbosity_level", "enable_profiling"]);
-    options.known(&["enable_cpu_mem_arena", "enable_mem_pattern", "use_env_allocators"]);
-    options.finish(unknown);
-    Ok(settings)
-}
-
-fn providers(options: &mut Fields<'_>) -> Result<Vec<ProviderChoice>> {
-    let mut providers = Vec::new();
-    for (index, entry) in options.list("provider_options")?.unwrap_or_default().iter().enumerate() {
-        let key = format!("provider_options[{index}]");
-        let Some(map) = entry.as_object() else {
-            return Err(options.malformed(&key, format!("must be an object, is {}", json::kind(entry))));
-        };
-        let mut entry = Fields::new(options.path(), map);
-        for name in map.keys() {
-            let options_of_one = entry.texts(name)?.unwrap_or_default();
-            if options_of_one.keys().any(|option| option.contains("genie_model")) {
-                let reason = "a Genie model returns the last row's logits only and keeps its cache to itself";
-                return Err(options.unsupported(&format!("{key}.{name}.genie_model"), reason));
-            }
-            providers.push(ProviderChoice { name: name.clone(), options: options_of_one });
-        }
-    }
-    Ok(providers)
 }
 
 fn search(mut fields: Fields<'_>, unknown: &mut Vec<String>) -> Result<(SearchDefaults, Option<bool>)> {

@@ -9,6 +9,7 @@ mod error;
 mod file_states;
 mod folder;
 mod genai;
+mod genai_session;
 mod genai_write;
 pub mod header;
 mod hugging_face;

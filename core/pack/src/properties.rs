@@ -52,8 +52,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn sound_files() -> Vec<Value> {
     let decoder = json!({ "filename": "m.onnx", "head_size": 4, "hidden_size": 8, "num_attention_heads": 2,
         "num_key_value_heads": 2, "num_hidden_layers": 2, "pipeline": [], "layer_types": ["full_attention"],
-        "session_options": { "intra_op_num_threads": 2, "config_entries": { "a": "b" },
-            "provider_options": [{ "cuda": { "c": "d" } }] },
+        "session_options": { "intra_op_num_threads": 2, "config_entries": { "mlas.disable_kleidiai": "1" },
+            "provider_options": [{ "cuda": { "use_tf32": "0" } }] },
         "inputs": { "input_ids": "input_ids", "past_key_names": "p.%d", "past_names": "" },
         "outputs": { "logits": "logits", "present_names": "q.%d" } });
     vec![

@@ -67,7 +67,7 @@ pub fn layer_name(template: &str, layer: usize) -> String {
 pub struct ProviderChoice {
     /// Name as written ("cuda", "webgpu", "qnn", …).
     pub name: String,
-    /// Its options as written.
+    /// Its options as written, without those that name files or addresses.
     pub options: BTreeMap<String, String>,
 }
 
@@ -82,7 +82,7 @@ pub struct SessionSettings {
     pub graph_optimization_level: Option<String>,
     /// False refuses sessions in which a node would fall back to the CPU.
     pub cpu_fallback: Option<bool>,
-    /// Key and value pairs passed to the session as they are.
+    /// Key and value pairs passed to the session as they are: switches of threads, optimisers and kernels alone.
     pub config_entries: BTreeMap<String, String>,
     /// Providers in order of preference; empty means CPU.
     pub providers: Vec<ProviderChoice>,

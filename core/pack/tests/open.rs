@@ -40,7 +40,8 @@ fn a_genai_folder_opens() {
 fn a_draft_block_becomes_the_drafter() {
     let folder = Fixture::genai_with(|config| {
         config["model"]["draft"] = decoder("drafter/model.onnx");
-        config["model"]["draft"]["session_options"]["provider_options"] = json!([{ "webgpu": { "a": "b" } }]);
+        config["model"]["draft"]["session_options"]["provider_options"] =
+            json!([{ "webgpu": { "validationMode": "disabled" } }]);
         config["speculative"] = json!({ "max_draft_tokens": 6, "min_adaptive_k": 2 });
     });
     std::fs::create_dir(folder.file("drafter")).unwrap();
