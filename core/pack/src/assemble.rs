@@ -15,7 +15,7 @@ use crate::{
     OpenOptions, Result, SpeculativeSettings,
     digest::{self, Meter, OnProgress, hexadecimal, list_files},
     error::io,
-    genai, genai_write,
+    genai, genai_write, hugging_face,
     json::{self, CONFIG_BYTES_MAX},
 };
 
@@ -110,6 +110,12 @@ fn fill(folder: &Folder, options: &AssembleOptions, out: &Path, progress: OnProg
     let target_name = copy.model(&folder.target, "")?;
     let drafter_name = copy.model(drafter, DRAFTER_FOLDER)?;
     copy.tokenizer(folder)?;
+    // It says more of a generation than genai_config.json has keys for.
+    if folder.kind == FolderKind::HuggingFace
+        && let Some(path) = folder.file_beside(&folder.path, hugging_face::GENERATION_FILE)?
+    {
+        copy.file(&path, hugging_face::GENERATION_FILE)?;
+    }
 
     let source = folder.drafter_source.as_ref().and_then(|source| source.manifest.as_ref());
     let mut record = source.and_then(|manifest| manifest.drafter.clone()).unwrap_or_default();

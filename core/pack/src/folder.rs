@@ -76,6 +76,10 @@ pub struct DrafterSource {
     pub(crate) root: Root,
 }
 
+/// Model types whose graphs may change their rotary factors once a text is longer than this (an `If` node chooses), while
+/// keys in the cache keep those they were made with. onnxruntime-genai then computes the cache anew.
+const LONG_ROPE: [(&str, usize); 3] = [("phi3", 4096), ("phi3small", 8192), ("phimoe", 4096)];
+
 /// Opens one folder, whose drafter is its own if it has one.
 pub(crate) fn open_one(folder: &Path, variant: Option<&str>, allowed_roots: &[PathBuf]) -> Result<Folder> {
     let root = Root::new(folder, allowed_roots)?;
@@ -138,6 +142,16 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
         let can = drafter.can_share_buffer() || !target.can_share_buffer();
         drafter.shared_buffer = drafter.shared_buffer.map(|shared| shared && can);
     }
+    let mut search = config.search;
+    if manifest.is_some()
+        && let Some(path) = root.optional(hugging_face::GENERATION_FILE)?
+    {
+        // What onnxruntime-genai has no keys for.
+        let more = hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?.0;
+        search.min_p = search.min_p.or(more.min_p);
+        search.min_new_tokens = search.min_new_tokens.or(more.min_new_tokens);
+        search.max_new_tokens = search.max_new_tokens.or(more.max_new_tokens);
+    }
     let beside = if config.eos.is_empty() { tokens_beside(&root)? } else { SpecialTokens::default() };
     let tokens = SpecialTokens { eos: config.eos, bos: config.bos, pad: config.pad }.or(beside);
     let mut folder = Folder {
@@ -151,7 +165,7 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
         eos_tokens: tokens.eos,
         bos_token: tokens.bos,
         pad_token: tokens.pad,
-        search: config.search,
+        search,
         speculative: config.speculative,
         manifest: manifest.map(|(_, manifest)| manifest),
         drafter_source: None,
@@ -159,6 +173,10 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
         notes,
         root,
     };
+    let long_rope = LONG_ROPE.iter().find(|(model_type, _)| *model_type == folder.model_type);
+    if let Some(&(_, len)) = long_rope.filter(|_| folder.target.header.count("If") > 0) {
+        folder.limit_context(len);
+    }
     folder.note_settings();
     Ok(folder)
 }
@@ -166,7 +184,7 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
 /// Special tokens of generation_config.json and then config.json, for a genai_config.json without end tokens.
 fn tokens_beside(root: &Root) -> Result<SpecialTokens> {
     let mut tokens = SpecialTokens::default();
-    if let Some(path) = root.optional("generation_config.json")? {
+    if let Some(path) = root.optional(hugging_face::GENERATION_FILE)? {
         tokens = hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?.1;
     }
     if let Some(path) = root.optional("config.json")? {
@@ -177,9 +195,9 @@ fn tokens_beside(root: &Root) -> Result<SpecialTokens> {
 
 fn open_hugging_face(root: Root, variant: Option<&str>) -> Result<Folder> {
     let path = root.required("config.json", "it describes the model")?;
-    let HubConfig { model_type, shape, tokens } =
+    let HubConfig { model_type, shape, tokens, short_rope_len } =
         hugging_face::parse_config(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?;
-    let (search, generation) = match root.optional("generation_config.json")? {
+    let (search, generation) = match root.optional(hugging_face::GENERATION_FILE)? {
         Some(path) => hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?,
         None => (SearchDefaults::default(), SpecialTokens::default()),
     };
@@ -209,6 +227,9 @@ fn open_hugging_face(root: Root, variant: Option<&str>) -> Result<Folder> {
         notes,
         root,
     };
+    if let Some(len) = short_rope_len {
+        folder.limit_context(len);
+    }
     folder.note_settings();
     Ok(folder)
 }
@@ -287,13 +308,22 @@ impl Folder {
     fn opened_files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.target.paths().map(Path::to_owned).collect();
         files.extend(self.drafter.iter().flat_map(ModelFiles::paths).map(Path::to_owned));
-        files.extend([genai::FILE, "generation_config.json", "config.json"].map(|name| self.path.join(name)));
+        files.extend([genai::FILE, hugging_face::GENERATION_FILE, "config.json"].map(|name| self.path.join(name)));
         let tokenizer = self.tokenizer.path.parent().unwrap_or(&self.path);
         files.extend(tokenizer::FILES.map(|name| tokenizer.join(name)));
         let id_map = self.manifest.as_ref().and_then(|manifest| manifest.drafter.as_ref()?.id_map.as_ref());
         files.extend(id_map.map(|name| self.path.join(name)));
         files.retain(|path| path.exists());
         files
+    }
+
+    /// Ends the target's context where its keys would no longer fit together.
+    fn limit_context(&mut self, len: usize) {
+        let context_len = &mut self.target.shape.context_len;
+        if context_len.is_none_or(|declared| declared > len) {
+            *context_len = Some(len);
+            self.notes.push(format!("the context ends at {len} tokens, where the model changes its rotary factors"));
+        }
     }
 
     fn note_settings(&mut self) {

@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::{
     Result, genai,
     json::{self, Fields},
     settings::{SearchDefaults, Shape},
 };
+
+/// Name of the file of defaults of generation.
+pub(crate) const GENERATION_FILE: &str = "generation_config.json";
 
 /// What config.json says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +19,8 @@ pub(crate) struct HubConfig {
     pub(crate) model_type: String,
     pub(crate) shape: Shape,
     pub(crate) tokens: SpecialTokens,
+    /// Tokens after which LongRoPE changes its factors, where the model has it.
+    pub(crate) short_rope_len: Option<usize>,
 }
 
 /// Ids of special tokens, as config.json and generation_config.json have them.
@@ -61,7 +68,24 @@ pub(crate) fn parse_config(path: &Path, bytes: &[u8]) -> Result<HubConfig> {
         }
     }
     let model_type = fields.text("model_type")?.unwrap_or_default().to_owned();
-    Ok(HubConfig { model_type, shape: shape(&mut fields)?, tokens: SpecialTokens::read(&mut fields)? })
+    Ok(HubConfig {
+        model_type,
+        shape: shape(&mut fields)?,
+        tokens: SpecialTokens::read(&mut fields)?,
+        short_rope_len: short_rope_len(&mut fields)?,
+    })
+}
+
+fn short_rope_len(fields: &mut Fields<'_>) -> Result<Option<usize>> {
+    const LEN: &str = "original_max_position_embeddings";
+    let scaling = ["rope_scaling", "rope_parameters"].into_iter().find_map(|key| fields.value(key)?.as_object());
+    let Some(scaling) = scaling else { return Ok(None) };
+    let kind = scaling.get("rope_type").or(scaling.get("type")).and_then(Value::as_str);
+    if !matches!(kind, Some("longrope" | "su")) {
+        return Ok(None);
+    }
+    let within = scaling.get(LEN).and_then(Value::as_u64).and_then(|len| usize::try_from(len).ok());
+    Ok(fields.size(LEN)?.or(within))
 }
 
 /// Sizes; the second name of each is GPT-2's.

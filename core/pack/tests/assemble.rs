@@ -92,6 +92,20 @@ fn a_pack_of_two_hugging_face_folders() {
 }
 
 #[test]
+fn a_pack_keeps_every_default_of_generation_of_its_target() {
+    let (target, drafter, place) = (Fixture::hugging_face(&["model"]), Fixture::genai(), Fixture::empty());
+    let generation = json!({ "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.9, "min_p": 0.05,
+        "repetition_penalty": 1.1, "min_new_tokens": 2, "max_new_tokens": 300, "eos_token_id": [2, 3] });
+    write_json(&target.file("generation_config.json"), &generation);
+    let out = place.file("pack");
+    assemble(target.path(), drafter.path(), &out, &AssembleOptions::default(), &mut on).unwrap();
+    let opened = open(&out, &Default::default()).unwrap();
+    assert_eq!(opened.search, target.open().unwrap().search);
+    assert_eq!(opened.search.max_new_tokens, Some(300));
+    assert!(verify(&out, &mut on).unwrap().is_intact());
+}
+
+#[test]
 fn a_trimmed_drafter_is_named_by_the_manifest_alone() {
     let (target, trimmed, place) = (Fixture::genai(), Fixture::genai(), Fixture::empty());
     write_model(&trimmed.file("model.onnx"), 3);
