@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use drafthorse_pack::{Folder, ModelFiles, OpenOptions};
+use drafthorse_pack::{Folder, ModelFiles, OpenOptions, SessionSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -149,7 +149,7 @@ pub(crate) fn model_options(
     Ok(ModelOptions {
         role,
         runtime_library: options.runtime_library.clone(),
-        providers: if providers.is_empty() { folder_providers(files)? } else { providers.clone() },
+        providers: if providers.is_empty() { folder_providers(&files.session)? } else { providers.clone() },
         threads: threads.or(files.session.intra_op_threads).or((files.bytes < SINGLE_THREAD_BYTES).then_some(1)),
         spinning: options.spinning,
         session_entries: files.session.config_entries.clone().into_iter().collect(),
@@ -182,14 +182,31 @@ fn compiled_cache(folder: &Folder, files: &ModelFiles, options: &EngineOptions) 
 }
 
 /// The providers that the folder asks for, with the CPU as the last resort.
-fn folder_providers(files: &ModelFiles) -> Result<Vec<ProviderChoice>> {
+fn folder_providers(session: &SessionSettings) -> Result<Vec<ProviderChoice>> {
     let mut choices = Vec::new();
-    for wanted in &files.session.providers {
+    for wanted in &session.providers {
         let options = wanted.options.clone().into_iter().collect();
-        choices.push(ProviderChoice { options, ..wanted.name.parse::<Provider>()?.into() });
+        let strict = session.cpu_fallback == Some(false);
+        choices.push(ProviderChoice { options, strict, ..wanted.name.parse::<Provider>()?.into() });
     }
     if !choices.iter().any(|choice: &ProviderChoice| choice.provider == Provider::Cpu) {
         choices.push(Provider::Cpu.into());
     }
     Ok(choices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_wants_no_fallback_gets_strict_providers() {
+        for (cpu_fallback, strict) in [(None, false), (Some(true), false), (Some(false), true)] {
+            let wanted = drafthorse_pack::ProviderChoice { name: "webgpu".to_owned(), options: Default::default() };
+            let session = SessionSettings { cpu_fallback, providers: vec![wanted], ..SessionSettings::default() };
+            let choices = folder_providers(&session).unwrap();
+            assert_eq!(choices[0], ProviderChoice { strict, ..Provider::WebGpu.into() });
+            assert_eq!(choices[1..], [Provider::Cpu.into()], "the CPU computes it all, where the other cannot");
+        }
+    }
 }

@@ -53,7 +53,7 @@ pub struct Folder {
     pub pad_token: Option<u32>,
     /// Defaults of generation.
     pub search: SearchDefaults,
-    /// How to speculate, where the folder says.
+    /// How onnxruntime-genai is to speculate, where the folder says. Here lengths of drafts follow from measured costs.
     pub speculative: Option<SpeculativeSettings>,
     /// The manifest of a pack.
     pub manifest: Option<Manifest>,
@@ -330,9 +330,23 @@ impl Folder {
         if self.eos_tokens.is_empty() {
             self.notes.push("no end token is stated: generation ends at its limit or at a stop text".into());
         }
-        if self.search.no_repeat_ngram_size.is_some_and(|size| size > 0) {
-            self.notes.push("search.no_repeat_ngram_size has no effect here".into());
+        let models = || [Some(&self.target), self.drafter.as_ref()].into_iter().flatten();
+        let any_session = |states: fn(&SessionSettings) -> bool| models().any(|model| states(&model.session));
+        let without_effect = [
+            ("search.no_repeat_ngram_size", self.search.no_repeat_ngram_size.is_some_and(|size| size > 0)),
+            ("search.chunk_size", self.search.chunk_len.is_some()),
+            ("session_options.inter_op_num_threads", any_session(|session| session.inter_op_threads.is_some())),
+            (
+                "session_options.graph_optimization_level",
+                any_session(|session| session.graph_optimization_level.is_some()),
+            ),
+        ];
+        let without_effect = without_effect.into_iter().filter(|(_, stated)| *stated);
+        let mut notes: Vec<_> = without_effect.map(|(name, _)| format!("{name} has no effect here")).collect();
+        if self.speculative.is_some_and(|settings| settings != SpeculativeSettings::default()) {
+            notes.push("speculative has no effect here: lengths of drafts follow from measured costs".into());
         }
+        self.notes.extend(notes);
         if let Some(width) = self.target.shape.vocab_len
             && let Some(token) = self.eos_tokens.iter().find(|&&token| token as usize >= width)
         {

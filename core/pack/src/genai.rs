@@ -260,12 +260,17 @@ fn combined<'a>(fields: &mut Fields<'a>, key: &'a str) -> Result<Option<String>>
 }
 
 fn search(mut fields: Fields<'_>, unknown: &mut Vec<String>) -> Result<(SearchDefaults, Option<bool>)> {
-    let defaults = self::defaults(&mut fields)?;
+    let mut defaults = self::defaults(&mut fields)?;
+    // 0 is its default and leaves the probabilities as they are.
+    defaults.top_p = defaults.top_p.filter(|&top_p| top_p > 0.0);
     let shared_buffer = fields.flag("past_present_share_buffer")?;
     fields.known(&["early_stopping", "length_penalty", "diversity_penalty", "blank_penalty"]);
     fields.finish(unknown);
     Ok((defaults, shared_buffer))
 }
+
+/// Most likely tokens that both onnxruntime-genai and transformers sample from where a folder samples and does not say.
+const TOP_K: usize = 50;
 
 /// Fields that `search` and generation_config.json have in common.
 pub(crate) fn defaults(fields: &mut Fields<'_>) -> Result<SearchDefaults> {
@@ -275,10 +280,11 @@ pub(crate) fn defaults(fields: &mut Fields<'_>) -> Result<SearchDefaults> {
         }
     }
     let size_max = i64::from(i32::MAX);
+    let do_sample = fields.flag("do_sample")?;
     Ok(SearchDefaults {
-        do_sample: fields.flag("do_sample")?,
+        do_sample,
         temperature: fields.number("temperature")?,
-        top_k: fields.integer_in("top_k", 0, size_max)?,
+        top_k: fields.integer_in("top_k", 0, size_max)?.or((do_sample == Some(true)).then_some(TOP_K)),
         top_p: fields.number("top_p")?,
         min_p: fields.number("min_p")?,
         repetition_penalty: fields.number("repetition_penalty")?,

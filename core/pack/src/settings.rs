@@ -76,11 +76,11 @@ pub struct ProviderChoice {
 pub struct SessionSettings {
     /// Threads within an operator.
     pub intra_op_threads: Option<usize>,
-    /// Threads across operators.
+    /// Threads across operators; of no effect here, where operators run one after another.
     pub inter_op_threads: Option<usize>,
-    /// "ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED" or "ORT_ENABLE_ALL".
+    /// "ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED" or "ORT_ENABLE_ALL"; of no effect here, where all are.
     pub graph_optimization_level: Option<String>,
-    /// False refuses sessions in which a node would fall back to the CPU.
+    /// False refuses a provider that would leave a node to the CPU.
     pub cpu_fallback: Option<bool>,
     /// Key and value pairs passed to the session as they are: switches of threads, optimisers and kernels alone.
     pub config_entries: BTreeMap<String, String>,
@@ -150,7 +150,7 @@ pub struct SearchDefaults {
     pub max_new_tokens: Option<usize>,
     /// Seed; absent where one is to be drawn.
     pub seed: Option<u64>,
-    /// Tokens of a prefill chunk.
+    /// Tokens of a prefill chunk; of no effect here, where the width of the vocabulary decides.
     pub chunk_len: Option<usize>,
 }
 
@@ -161,10 +161,10 @@ impl SearchDefaults {
     }
 }
 
-/// The `speculative` block of genai_config.json.
+/// The `speculative` block of genai_config.json, kept for onnxruntime-genai.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpeculativeSettings {
-    /// Tokens drafted in a round, 1 to 16; not a limit when `adaptive_len_min` is above 0.
+    /// Tokens drafted in a round, 1 to 16; not a limit (16 is) when `adaptive_len_min` is above 0.
     pub max_draft_tokens: usize,
     /// Length of the n-gram looked up, 2 to 16; 0 turns prompt lookup off.
     pub ngram_size: usize,
@@ -182,12 +182,5 @@ pub const DRAFT_TOKENS_MAX: usize = 16;
 impl Default for SpeculativeSettings {
     fn default() -> Self {
         Self { max_draft_tokens: 4, ngram_size: 0, ngram_chained_lookup: false, adaptive_len_min: 0, cooldown: false }
-    }
-}
-
-impl SpeculativeSettings {
-    /// Most tokens drafted in a round: 16 when adaptive, whatever `max_draft_tokens` says, as onnxruntime-genai has it.
-    pub fn draft_len_max(&self) -> usize {
-        if self.adaptive_len_min > 0 { DRAFT_TOKENS_MAX } else { self.max_draft_tokens }
     }
 }

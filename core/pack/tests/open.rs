@@ -50,14 +50,9 @@ fn a_draft_block_becomes_the_drafter() {
     let drafter = opened.drafter.unwrap();
     assert_eq!(drafter.external[0].path, folder.file("drafter/model.onnx.data"));
     assert_eq!(drafter.session.providers[0].name, "webgpu");
-    assert_eq!(drafter.session.providers[0].options["a"], "b");
-    let speculative = opened.speculative.unwrap();
-    assert_eq!(
-        (speculative.max_draft_tokens, speculative.draft_len_max()),
-        (6, 16),
-        "adaptive ignores the fixed width"
-    );
-    assert_eq!(SpeculativeSettings::default().draft_len_max(), 4);
+    assert_eq!(drafter.session.providers[0].options["validationMode"], "disabled");
+    let expected = SpeculativeSettings { max_draft_tokens: 6, adaptive_len_min: 2, ..SpeculativeSettings::default() };
+    assert_eq!(opened.speculative, Some(expected));
 }
 
 #[test]
@@ -125,6 +120,107 @@ fn unknown_keys_are_named_and_tolerated() {
         config["future"] = json!({});
     });
     assert_eq!(folder.open().unwrap().unknown_keys, ["model.decoder.novelty", "search.novelty", "future"]);
+}
+
+#[test]
+fn sampling_that_a_folder_leaves_open_is_what_its_kind_means() {
+    let search =
+        |search: serde_json::Value| Fixture::genai_with(|config| config["search"] = search).open().unwrap().search;
+    let open = search(json!({ "do_sample": true, "top_p": 0.0 }));
+    assert_eq!((open.top_k, open.top_p), (Some(50), None));
+    let said = search(json!({ "do_sample": true, "top_p": 0.9, "top_k": 0 }));
+    assert_eq!((said.top_k, said.top_p), (Some(0), Some(0.9)));
+    assert_eq!(search(json!({})).top_k, None, "greedy");
+    assert_eq!(Fixture::hugging_face(&["model"]).open().unwrap().search.top_k, Some(50));
+}
+
+#[test]
+fn the_context_ends_where_rotary_factors_change() {
+    // onnxruntime-genai's kind, which names no factors: the graph has a node that chooses.
+    let of_type = |model_type: &str, chooses: bool| {
+        let folder = Fixture::genai_with(|config| {
+            config["model"]["type"] = json!(model_type);
+            config["model"]["context_length"] = json!(131_072);
+        });
+        if chooses {
+            let mut graph = graph(VOCAB);
+            graph.node.push(node("If", ""));
+            write_graph(&folder.file("model.onnx"), graph);
+        }
+        let opened = folder.open().unwrap();
+        let noted = opened.notes.iter().any(|note| note.contains("rotary"));
+        (opened.context_len().unwrap(), noted)
+    };
+    assert_eq!(of_type("phi3", true), (4096, true));
+    assert_eq!(of_type("phi3small", true), (8192, true));
+    assert_eq!(of_type("phi3", false), (131_072, false));
+    assert_eq!(of_type("llama", true), (131_072, false));
+
+    let scaled = |kind: &str| {
+        let folder = Fixture::hugging_face(&["model"]);
+        let config = json!({ "model_type": "phi3", "max_position_embeddings": 131_072,
+            "original_max_position_embeddings": 4096, "rope_scaling": { "type": kind } });
+        write_json(&folder.file("config.json"), &config);
+        folder.open().unwrap().context_len()
+    };
+    assert_eq!(scaled("longrope"), Some(4096));
+    assert_eq!(scaled("su"), Some(4096));
+    assert_eq!(scaled("yarn"), Some(131_072));
+}
+
+#[test]
+fn settings_without_effect_are_noted() {
+    let notes = |edit: fn(&mut serde_json::Value)| Fixture::genai_with(edit).open().unwrap().notes;
+    assert_eq!(notes(|config| config["speculative"] = json!({ "max_draft_tokens": 4 })), Vec::<String>::new());
+    let found = notes(|config| {
+        config["speculative"] = json!({ "max_draft_tokens": 2 });
+        config["search"]["chunk_size"] = json!(64);
+        config["model"]["decoder"]["session_options"] =
+            json!({ "inter_op_num_threads": 2, "graph_optimization_level": "ORT_DISABLE_ALL" });
+    });
+    for name in ["speculative", "chunk_size", "inter_op_num_threads", "graph_optimization_level"] {
+        assert!(found.iter().any(|note| note.contains(name) && note.contains("no effect")), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn a_folder_sets_switches_but_names_no_files_libraries_or_addresses() {
+    let folder = Fixture::genai_with(|config| {
+        config["model"]["decoder"]["session_options"] = json!({
+            "config_entries": {
+                "session.intra_op.allow_spinning": "0", "mlas.disable_kleidiai": "1",
+                "session.collect_node_memory_stats_to_file": "../../settings.json", "ep.context_enable": "1",
+                "ep.context_file_path": "/tmp/a"
+            },
+            "provider_options": [
+                { "QNNExecutionProvider": { "backend_path": "x.so", "vtcm_mb": 8 } },
+                { "webgpu": { "dawnProcTable": 4096, "powerPreference": "high-performance" } },
+                { "cuda": { "user_compute_stream": "1", "gpu_external_alloc": "4096" } },
+                { "novelty": { "a": "b" } }
+            ]
+        });
+    });
+    let opened = folder.open().unwrap();
+    let session = &opened.target.session;
+    let keys: Vec<_> = session.config_entries.keys().collect();
+    assert_eq!(keys, ["mlas.disable_kleidiai", "session.intra_op.allow_spinning"]);
+    let options = |index: usize| session.providers[index].options.keys().cloned().collect::<Vec<_>>();
+    assert_eq!([options(0), options(1), options(2), options(3)].concat(), ["vtcm_mb", "powerPreference"]);
+    let field = |key: &str| format!("model.decoder.session_options.{key}");
+    assert_eq!(
+        opened.unknown_keys,
+        [
+            "config_entries.ep.context_enable",
+            "config_entries.ep.context_file_path",
+            "config_entries.session.collect_node_memory_stats_to_file",
+            "provider_options[0].QNNExecutionProvider.backend_path",
+            "provider_options[1].webgpu.dawnProcTable",
+            "provider_options[2].cuda.gpu_external_alloc",
+            "provider_options[2].cuda.user_compute_stream",
+            "provider_options[3].novelty.a",
+        ]
+        .map(field)
+    );
 }
 
 #[test]
