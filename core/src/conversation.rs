@@ -37,9 +37,18 @@ pub enum ContextPolicy {
     /// `ContextFull`.
     #[default]
     Fail,
-    /// Leave out the oldest turns after the system prompt until the rest fits. Needs `Prompt::Messages`.
+    /// Leave out the oldest turns after the system prompt until the rest fits with room for an answer: `max_tokens`,
+    /// or a quarter of the context where none are given, but never more than half of it. Some more turns go than must,
+    /// up to a quarter of what is kept, so that the next prompts begin alike and the cache serves them. The last turn
+    /// stays, however long. Needs `Prompt::Messages`.
     DropOldestTurns,
 }
+
+/// Part of the context that is kept free for an answer of no stated length.
+const RESERVE_PART: usize = 4;
+
+/// Part of what is kept of a conversation that is left out at once.
+const STEP_PART: usize = 4;
 
 /// What turns prompts and options into tokens and plans: everything of a session that is no model.
 #[derive(Clone)]
@@ -100,11 +109,20 @@ impl Conversation {
     }
 
     /// The tokens of `prompt`, at least one and few enough that one more fits the context.
-    pub(crate) fn tokens(&self, prompt: Prompt<'_>, context_len: usize) -> Result<Vec<TokenId>> {
+    pub(crate) fn tokens(
+        &self,
+        prompt: Prompt<'_>,
+        options: &GenerationOptions,
+        context_len: usize,
+    ) -> Result<Vec<TokenId>> {
         let tokens = match prompt {
             Prompt::Text(text) => self.common.tokenizer.encode(text)?,
             Prompt::Tokens(tokens) => tokens.to_vec(),
-            Prompt::Messages { messages, tools } => self.turns(messages, tools, context_len)?,
+            Prompt::Messages { messages, tools } => {
+                let asked = options.max_tokens.or(self.common.defaults.max_tokens);
+                let reserve = asked.unwrap_or(context_len / RESERVE_PART).min(context_len / 2);
+                self.turns(messages, tools, context_len - reserve)?
+            }
         };
         let tokens = match (tokens.is_empty(), self.common.tokenizer.bos()) {
             (false, _) => tokens,
@@ -124,16 +142,30 @@ impl Conversation {
         Ok(tokens)
     }
 
-    /// The tokens of a conversation, without its oldest turns where the policy says so.
-    fn turns(&self, messages: &[Message], tools: &[Value], context_len: usize) -> Result<Vec<TokenId>> {
-        let mut kept = messages.to_vec();
-        loop {
-            let tokens = self.common.tokenizer.encode_plain(&self.render(&kept, tools)?)?;
-            if tokens.len() <= context_len || self.context_policy == ContextPolicy::Fail || !drop_oldest_turn(&mut kept)
-            {
-                return Ok(tokens);
+    /// The tokens of a conversation, without its oldest turns where the policy says so and there are more than `len_max`.
+    fn turns(&self, messages: &[Message], tools: &[Value], len_max: usize) -> Result<Vec<TokenId>> {
+        let tokens = |messages: &[Message]| self.common.tokenizer.encode_plain(&self.render(messages, tools)?);
+        let all = tokens(messages)?;
+        if all.len() <= len_max || self.context_policy == ContextPolicy::Fail {
+            return Ok(all);
+        }
+        // In steps: as the conversation grows, the same turns are left out until the next step is reached.
+        let surplus = (all.len() - len_max).next_multiple_of((len_max / STEP_PART).max(1));
+        let wanted = all.len().saturating_sub(surplus);
+        let system = messages.iter().take_while(|message| message.role == "system").count();
+        let starts: Vec<usize> = (system + 1..messages.len()).filter(|&i| messages[i].role == "user").collect();
+        let (mut shortest, mut fitting) = (all, None);
+        let (mut low, mut high) = (0, starts.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            let rest = tokens(&[&messages[..system], &messages[starts[middle]..]].concat())?;
+            if rest.len() <= wanted {
+                (high, fitting) = (middle, Some(rest));
+            } else {
+                (low, shortest) = (middle + 1, rest);
             }
         }
+        Ok(fitting.unwrap_or(shortest))
     }
 
     fn render(&self, messages: &[Message], tools: &[Value]) -> Result<String> {
@@ -177,16 +209,6 @@ impl Conversation {
         };
         Ok(OutputText::new(stream, StopTexts::new(&plan.stop)?, &self.common.stop_tokens))
     }
-}
-
-/// Leaves out the oldest turn: from the first message that is not the system's up to the next one of the user.
-/// False if only the last turn is left.
-fn drop_oldest_turn(messages: &mut Vec<Message>) -> bool {
-    let start = messages.iter().take_while(|message| message.role == "system").count();
-    let next = messages.iter().skip(start + 1).position(|message| message.role == "user");
-    let Some(next) = next else { return false };
-    messages.drain(start..start + 1 + next);
-    true
 }
 
 /// The cell's value, made by `new` if there is none yet. Two threads may both make one; the first stays.

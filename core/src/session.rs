@@ -29,7 +29,7 @@ impl Session {
     pub fn generate(&self, prompt: Prompt<'_>, options: &GenerationOptions) -> Result<Generation> {
         let mut held = self.place.hold()?;
         let (conversation, context_len) = (&self.conversation, held.state_mut().target.context_len_max());
-        let tokens = conversation.tokens(prompt, context_len)?;
+        let tokens = conversation.tokens(prompt, options, context_len)?;
         let plan = conversation.plan(options, tokens.len(), context_len)?;
         let output = conversation.output(prompt, &tokens, &plan)?;
         let constraint = conversation.constraint(options)?;

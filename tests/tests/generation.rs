@@ -293,9 +293,8 @@ fn seed_coupled_text_is_that_of_plain_sampling_with_the_same_seed() {
 
 #[test]
 fn old_turns_are_dropped_where_the_policy_says_so() {
-    let folder = pack();
     let template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:";
-    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    let folder = chat_pack(template);
     let options = EngineOptions { context_len: Some(120), ..EngineOptions::default() };
     let engine = Engine::open(folder.path(), &options).unwrap();
     let mut messages = vec![Message::new("system", "be brief")];
@@ -314,6 +313,44 @@ fn old_turns_are_dropped_where_the_policy_says_so() {
     let text = engine.tokenizer().decode(&session.tokens().unwrap(), drafthorse::SpecialTokens::Show);
     assert!(text.starts_with("system: be brief\nuser: tell me more"), "{text}");
     assert!(text.contains("user: last\nassistant:"), "{text}");
+}
+
+fn chat_pack(template: &str) -> TempDir {
+    let folder = pack();
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    folder
+}
+
+#[test]
+fn dropped_turns_leave_room_for_an_answer_and_the_cache_its_use() {
+    let folder = chat_pack("{% for message in messages %}{{ message.role[0] }}{{ message.content }}\n{% endfor %}a");
+    let engine = open(folder.path());
+    let context_len = engine.report().context_len;
+    let policy = SessionOptions { context_policy: ContextPolicy::DropOldestTurns, ..SessionOptions::default() };
+    let session = engine.session(&policy).unwrap();
+    let mut messages = vec![Message::new("system", "be brief")];
+    let (mut full, mut served) = (0, 0);
+    for turn in 0..80 {
+        messages.push(Message::new("user", format!("{turn}?")));
+        let prompt = Prompt::Messages { messages: &messages, tools: &[] };
+        let answer = finish(session.generate(prompt, &greedy(30)).unwrap()).unwrap();
+        assert_ne!(answer.account.stop_reason, StopReason::ContextFull, "there is room for what was asked for");
+        let (len, kept) = (answer.account.prompt_tokens, answer.account.prompt_tokens_kept);
+        if turn >= 50 {
+            full += 1;
+            served += usize::from(kept > len / 2);
+            assert!(len > context_len / 2, "{len} of {context_len}: as many turns as fit");
+        }
+        messages.push(Message::new("assistant", "yes"));
+    }
+    assert!(served > full / 2, "{served} of {full} prompts began as the one before");
+    let prompt = Prompt::Messages { messages: &messages, tools: &[] };
+    for (max_tokens, room) in [(None, context_len / 4), (Some(100), 100), (Some(10_000), context_len / 2)] {
+        let options = GenerationOptions { max_tokens, ..greedy(1) };
+        let generation = session.generate(prompt, &options).unwrap();
+        let Some(Ok(Event::Prefill { total, .. })) = generation.into_iter().next() else { panic!("no prefill") };
+        assert!(total + room <= context_len, "{max_tokens:?}: {total} of {context_len}");
+    }
 }
 
 #[test]
