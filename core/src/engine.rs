@@ -102,13 +102,12 @@ impl Engine {
         let costs = match &options.costs {
             Some(costs) => costs.clone(),
             None => {
-                let key = format!(
-                    "{} {} {target_report:?} {drafter_report:?} {options:?} {:?}",
-                    build_info(),
-                    weights(&folder),
-                    measure::WIDTHS
-                );
-                costs(options, key, &target, drafter.as_ref())?
+                let reports = [Some(&target_report), drafter_report.as_ref()];
+                let kept = options
+                    .cache_folder
+                    .as_ref()
+                    .map(|place| kept_costs(place, &folder, options, build_info(), reports));
+                costs(kept, &target, drafter.as_ref())?
             }
         };
         let report = EngineReport {
@@ -267,9 +266,32 @@ fn weights(folder: &Folder) -> String {
     [Some(&folder.target), folder.drafter.as_ref()].into_iter().flatten().map(of).collect::<Vec<_>>().join(" ")
 }
 
+/// Where the costs of `folder`'s models are kept: one file for each way in which a caller has them computed. They were
+/// measured on caches of a size of their own, so that neither memory budget nor context matters.
+fn kept_costs(
+    place: &Path,
+    folder: &Folder,
+    options: &EngineOptions,
+    runtime: &str,
+    reports: [Option<&PlacementReport>; 2],
+) -> Kept {
+    let drafter = folder.drafter.as_ref();
+    let drafter_path = drafter.filter(|_| reports[1].is_some()).map(|drafter| &drafter.path);
+    let asked = (
+        (&options.target_providers, options.target_threads),
+        (&options.drafter_providers, options.drafter_threads),
+        options.spinning,
+    );
+    let subject = format!("{:?}", (&folder.target.path, drafter_path, asked));
+    let placed = reports.map(|report| report.map(|report| (report.provider, &report.nodes, report.layout)));
+    let settings = (&folder.target.session, drafter.map(|drafter| &drafter.session));
+    let runs = (runtime, &options.device, placed, settings, measure::WIDTHS);
+    let key = format!("{subject} {} {runs:?}", weights(folder));
+    Kept::new(place, "costs", &subject, key)
+}
+
 /// Costs kept from an earlier start, or measured now.
-fn costs(options: &EngineOptions, key: String, target: &OnnxGraph, drafter: Option<&OnnxGraph>) -> Result<CostProfile> {
-    let kept = options.cache_folder.as_ref().map(|folder| Kept::new(folder, "costs", &key, key.clone()));
+fn costs(kept: Option<Kept>, target: &OnnxGraph, drafter: Option<&OnnxGraph>) -> Result<CostProfile> {
     if let Some(costs) = kept.as_ref().and_then(Kept::read) {
         return Ok(costs);
     }
@@ -291,4 +313,66 @@ fn measured(
     let mut target = target.model_of(measure::CACHE_LEN)?;
     let mut drafter = drafter.map(|drafter| drafter.model_of(measure::CACHE_LEN)).transpose()?;
     measure::costs(&mut target, drafter.as_mut().map(|drafter| drafter as &mut dyn Model), widths, every)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{CacheLayout, Provider, Spinning};
+
+    #[test]
+    fn kept_costs_are_those_of_what_computes_and_of_nothing_else() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/packs/demo");
+        let folder = drafthorse_pack::open(&demo, &Default::default()).unwrap();
+        let report = PlacementReport {
+            provider: Provider::Cpu,
+            nodes: vec![("CPUExecutionProvider".to_owned(), 80)],
+            refused: Vec::new(),
+            layout: CacheLayout::Shared,
+            chunk_len: 256,
+        };
+        let refused = PlacementReport { refused: vec![(Provider::Cuda, "not here".to_owned())], ..report.clone() };
+        let slow = PlacementReport { layout: CacheLayout::Growing, ..report.clone() };
+        let kept = |options: &EngineOptions, runtime, reports| {
+            kept_costs(Path::new("cache"), &folder, options, runtime, reports)
+        };
+        let asked = EngineOptions { target_threads: Some(2), ..EngineOptions::default() };
+        let first = kept(&asked, "1.31.1", [Some(&report), Some(&report)]);
+
+        let elsewhere = EngineOptions {
+            cache_bytes_max: 123_456_789,
+            context_len: Some(300),
+            check_digests: false,
+            runtime_library: Some("lib.so".into()),
+            cache_folder: Some("cache".into()),
+            ..asked.clone()
+        };
+        assert_eq!(kept(&elsewhere, "1.31.1", [Some(&refused), Some(&report)]), first);
+
+        let one = EngineOptions { target_threads: Some(1), ..asked.clone() };
+        let never = EngineOptions { spinning: Spinning::Never, ..asked.clone() };
+        let cuda = EngineOptions { drafter_providers: vec![Provider::Cuda.into()], ..asked.clone() };
+        let both = [Some(&report), Some(&report)];
+        let others = [
+            kept(&one, "1.31.1", both),
+            kept(&never, "1.31.1", both),
+            kept(&cuda, "1.31.1", both),
+            kept(&asked, "1.31.1", [Some(&report), None]),
+        ];
+        let files: HashSet<_> = others.iter().chain([&first]).map(Kept::path).collect();
+        assert_eq!(files.len(), 5, "each in a file of its own");
+
+        // What changes by and by takes the place of what was.
+        let device = EngineOptions { device: Some("new driver".to_owned()), ..asked.clone() };
+        let later = [
+            kept(&asked, "1.32.0", both),
+            kept(&device, "1.31.1", both),
+            kept(&asked, "1.31.1", [Some(&slow), both[1]]),
+        ];
+        for later in later {
+            assert!(later != first && later.path() == first.path());
+        }
+    }
 }

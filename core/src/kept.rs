@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// One value in a file of its own.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     path: PathBuf,
     key: String,
@@ -29,6 +30,12 @@ impl Kept {
         subject.hash(&mut hasher);
         // Two subjects may share a name; the record says whose value it holds.
         Self { path: folder.join(format!("{kind}-{:016x}.json", hasher.finish())), key }
+    }
+
+    /// The file.
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What was kept, if it can be read and still counts.
