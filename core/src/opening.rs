@@ -37,7 +37,8 @@ pub struct EngineOptions {
     pub drafter_threads: Option<usize>,
     /// What worker threads of both models do while they wait.
     pub spinning: Spinning,
-    /// Tokens that a session must hold; `None` takes what models and budget allow.
+    /// Tokens that a session must hold, at most as many as the target was made for; `None` takes what models and budget
+    /// allow, at most 4,096 and at least 256 (or as many as the target was made for, if those are fewer).
     pub context_len: Option<usize>,
     /// Most bytes for the KV caches of one session, target's and drafter's together.
     pub cache_bytes_max: u64,
@@ -87,6 +88,9 @@ const SINGLE_THREAD_BYTES: u64 = 4 << 20;
 /// Context where nobody says how long it should be: enough for a conversation, small enough for a phone.
 const CONTEXT_LEN_DEFAULT: usize = 4096;
 
+/// Context below which opening fails where nobody says how long it should be: a question and a short answer.
+const CONTEXT_LEN_MIN: usize = 256;
+
 /// How the memory budget is divided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
@@ -100,33 +104,41 @@ impl Room {
     /// Divides the budget of one session over the caches of `folder`'s models.
     ///
     /// # Errors
-    /// `OutOfMemory` if the context asked for does not fit.
+    /// `OutOfMemory` if the context asked for does not fit, or too little of one where none is; `InvalidOption` if the
+    /// models were made for less than was asked for.
     pub(crate) fn of(folder: &Folder, options: &EngineOptions) -> Result<Self> {
         let target = folder.target.cache_bytes_per_token().unwrap_or(0);
         let drafter = match &folder.drafter {
             Some(drafter) if !options.without_drafter => drafter.cache_bytes_per_token().unwrap_or(0),
             _ => 0,
         };
-        let declared = folder.context_len().unwrap_or(CONTEXT_LEN_DEFAULT);
-        let wanted = options.context_len.unwrap_or_else(|| declared.min(CONTEXT_LEN_DEFAULT)).min(declared);
+        let (asked, declared) = (options.context_len, folder.context_len());
+        if let (Some(asked), Some(declared)) = (asked, declared)
+            && asked > declared
+        {
+            let reason = format!("{asked} tokens: the target was made for {declared} at most");
+            return Err(Error::InvalidOption { option: "context_len", reason });
+        }
+        let wanted = asked.unwrap_or_else(|| declared.map_or(CONTEXT_LEN_DEFAULT, |len| len.min(CONTEXT_LEN_DEFAULT)));
+        // Without a wish the context gives way to the budget before the drafter does.
+        let least = if asked.is_some() { wanted } else { wanted.min(CONTEXT_LEN_MIN) };
         let fits = |per_token: u64| options.cache_bytes_max.checked_div(per_token).map_or(wanted, |n| n as usize);
         let not_wanted = options.without_drafter.then(|| "not wanted by the caller".to_owned());
 
-        // Without a wish the context shrinks to the budget; with one, the drafter may have to go.
-        let together = fits(target + drafter);
-        if together >= wanted || (options.context_len.is_none() && together > 0) {
+        let (together, alone) = (fits(target + drafter), fits(target));
+        if together >= least {
             return Ok(Self { context_len: wanted.min(together), drafter_missing: not_wanted });
         }
-        let out_of_memory = |per_token: u64| Error::OutOfMemory {
-            needed_bytes: per_token.saturating_mul(wanted as u64),
+        let out_of_memory = Error::OutOfMemory {
+            needed_bytes: (target + drafter).saturating_mul(least as u64),
             allowed_bytes: options.cache_bytes_max,
-            tokens: wanted,
+            tokens: least,
         };
-        if drafter > 0 && options.drafter_misfit == DrafterMisfit::RunWithout && fits(target) >= wanted {
-            let reason = format!("its cache does not fit: {}", out_of_memory(target + drafter));
-            return Ok(Self { context_len: wanted, drafter_missing: Some(reason) });
+        if drafter > 0 && options.drafter_misfit == DrafterMisfit::RunWithout && alone >= least {
+            let reason = format!("its cache does not fit: {out_of_memory}");
+            return Ok(Self { context_len: wanted.min(alone), drafter_missing: Some(reason) });
         }
-        Err(out_of_memory(target + drafter))
+        Err(out_of_memory)
     }
 }
 

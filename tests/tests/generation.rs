@@ -101,10 +101,7 @@ fn an_end_token_inside_a_draft_ends_the_text_there() {
     for place in [1, 5, 11] {
         let end = whole[place];
         let first = whole.iter().position(|&token| token == end).unwrap();
-        let config = folder.path().join("genai_config.json");
-        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-        json["model"]["eos_token_id"] = serde_json::json!([end]);
-        std::fs::write(&config, json.to_string()).unwrap();
+        edit_config(folder.path(), |config| config["model"]["eos_token_id"] = serde_json::json!([end]));
         let session = session(&open(folder.path()), Drafting::Model);
         let got = answer(&session, &PROMPT, &greedy(24)).unwrap();
         assert_eq!(got.tokens, whole[..=first]);
@@ -374,9 +371,30 @@ fn within_memory(folder: &TempDir) {
     let tight = Engine::open(folder.path(), &asked(100 * per_token - 1)).unwrap();
     assert!(tight.report().drafter.is_none() && tight.report().drafter_missing.is_some());
     assert_eq!(tight.report().context_len, 100);
-    // Without a wish it is the context that gives way.
-    let shrunk = EngineOptions { cache_bytes_max: 100 * per_token, ..EngineOptions::default() };
-    let shrunk = Engine::open(folder.path(), &shrunk).unwrap();
-    assert_eq!((shrunk.report().context_len, shrunk.report().cache_bytes), (100, 100 * per_token));
+    // More than the model was made for is refused.
+    let beyond = EngineOptions { context_len: Some(257), ..EngineOptions::default() };
+    assert!(matches!(Engine::open(folder.path(), &beyond), Err(Error::InvalidOption { option: "context_len", .. })));
+    // Without a wish it is the context that gives way, as long as enough is left to answer in.
+    edit_config(folder.path(), |config| config["model"]["context_length"] = 2000.into());
+    let free = |budget: u64| EngineOptions { cache_bytes_max: budget, ..EngineOptions::default() };
+    let shrunk = Engine::open(folder.path(), &free(300 * per_token)).unwrap();
+    assert_eq!((shrunk.report().context_len, shrunk.report().cache_bytes), (300, 300 * per_token));
     assert!(shrunk.report().drafter.is_some());
 }
+    let alone = Engine::open(folder.path(), &free(256 * per_token - 1)).unwrap();
+    assert!(alone.report().drafter_missing.is_some() && alone.report().context_len >= 256);
+    let Err(Error::OutOfMemory { needed_bytes, tokens, .. }) = Engine::open(folder.path(), &free(6 * per_token)) else {
+        panic!("a context of six tokens was opened")
+    };
+    assert_eq!((needed_bytes, tokens), (256 * per_token, 256));
+    // Where the folder names no length, what is asked for is what is given.
+    edit_config(folder.path(), |config| drop(config["model"].as_object_mut().unwrap().remove("context_length")));
+    let long = EngineOptions { context_len: Some(5000), ..EngineOptions::default() };
+    assert_eq!(Engine::open(folder.path(), &long).unwrap().report().context_len, 5000);
+}
+
+fn edit_config(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let path = folder.join("genai_config.json");
+    let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut config);
+    std::fs::write(path, config.to_string()).unwrap();

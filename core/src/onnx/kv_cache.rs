@@ -22,7 +22,7 @@ pub(super) fn capacity(
     context_len: Option<usize>,
     bytes_max: u64,
 ) -> Result<usize> {
-    let bytes = |tokens: usize| tokens as u64 * bytes_per_token as u64;
+    let bytes = |tokens: usize| (tokens as u64).saturating_mul(bytes_per_token as u64);
     let too_much = |tokens| Error::OutOfMemory { needed_bytes: bytes(tokens), allowed_bytes: bytes_max, tokens };
     if let Some(asked) = context_len {
         let tokens = asked.min(context_len_max);
@@ -265,6 +265,7 @@ mod tests {
 
     #[test]
     fn a_cache_over_the_budget_names_both_numbers() {
+        assert!(capacity(100, usize::MAX, Some(usize::MAX), 1000).is_err(), "more bytes than there are numbers");
         for (asked, tokens) in [(Some(11), 11), (None, TOKENS_MIN)] {
             let error = capacity(100, 4096, asked, 1000).unwrap_err();
             assert!(
