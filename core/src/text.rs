@@ -47,9 +47,13 @@ impl Tokenizer {
         let mut inner = parsed.map_err(|error| wrong(format!("malformed: {error}")))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
-        let pieces = catch_unwind(AssertUnwindSafe(|| pieces_of(&inner)))
-            .unwrap_or_else(|_| Err("the decoder gave up on the vocabulary".into()))
-            .map_err(wrong)?;
+        let looked_at = catch_unwind(AssertUnwindSafe(|| {
+            // A post-processor that asks for what is not there shows it only when it is asked.
+            let _ = [true, false].map(|add_special| inner.encode_fast("a", add_special));
+            pieces_of(&inner)
+        }));
+        let pieces =
+            looked_at.unwrap_or_else(|_| Err("malformed: encoding or decoding gave up".into())).map_err(wrong)?;
         Ok(Self { inner, config, pieces: Arc::new(pieces), path: path.to_owned() })
     }
 
@@ -82,7 +86,8 @@ impl Tokenizer {
     }
 
     fn encode_with(&self, text: &str, add_special: bool) -> Result<Vec<TokenId>> {
-        let encoding = self.inner.encode_fast(text, add_special);
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(text, add_special)));
+        let encoding = encoded.unwrap_or_else(|_| Err("the library gave up".into()));
         let encoding = encoding.map_err(|error| self.error(format!("cannot encode the text: {error}")))?;
         Ok(encoding.get_ids().to_vec())
     }

@@ -198,7 +198,16 @@ fn absurd_files_are_errors() {
     far["model"]["vocab"]["far"] = json!(4_000_000_000u32);
     let mut negative = byte_level_json();
     negative["model"]["vocab"]["far"] = json!(-1);
-    for json in [far, negative, json!({}), json!([]), json!({"decoder": {"type": "ByteLevel"}})] {
+    // What is added around a text: a second text where there is one only, and a token that is nowhere.
+    let around = |piece: serde_json::Value| {
+        let processor = json!({"type": "TemplateProcessing", "single": [piece], "pair": [], "special_tokens": {}});
+        let mut json = byte_level_json();
+        json["post_processor"] = processor;
+        json
+    };
+    let second = around(json!({"Sequence": {"id": "B", "type_id": 0}}));
+    let nowhere = around(json!({"SpecialToken": {"id": "<s>", "type_id": 0}}));
+    for json in [far, negative, second, nowhere, json!({}), json!([]), json!({"decoder": {"type": "ByteLevel"}})] {
         let json = serde_json::to_vec(&json).unwrap();
         let result = Tokenizer::from_json(Path::new("x"), &json, TokenizerConfig::default());
         assert!(matches!(result, Err(Error::Tokenizer { .. })));
