@@ -67,7 +67,7 @@ pub struct Generation {
     /// What the caller gave back: the memory of the next chunk.
     spare: Chunk,
     start: Instant,
-    /// When the last event was handed over, and the time that the caller has kept to itself since the start.
+    /// When the last event (or this) was handed over, and the time that the caller has kept to itself since the start.
     handed_over: Option<Instant>,
     idle: Duration,
     recorder: Recorder,
@@ -88,14 +88,14 @@ enum Phase {
 }
 
 impl Generation {
-    /// Prepares a generation over `held`, whose history is the prompt.
+    /// Prepares a generation over `held`, whose history is the prompt. It was asked for at `start`.
     pub(crate) fn new(
         mut held: Held,
         plan: &GenerationPlan,
         output: OutputText,
         constraint: Option<Box<dyn TokenMaskSource>>,
+        start: Instant,
     ) -> Self {
-        let start = Instant::now();
         let state = held.state_mut();
         let (prompt_len, context_len) = (state.history.len(), state.target.context_len_max());
         let context_left = context_len - prompt_len + 1;
@@ -124,7 +124,7 @@ impl Generation {
             output_start: prompt_len,
             max_tokens,
             start,
-            handed_over: None,
+            handed_over: Some(Instant::now()),
             idle: Duration::ZERO,
             rounds,
             output,

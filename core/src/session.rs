@@ -1,5 +1,7 @@
 //! A conversation: one pair of caches, and the prefix they share with the next prompt.
 
+use std::time::Instant;
+
 use crate::{
     Error, Generation, GenerationOptions, Result, TokenId,
     conversation::{Conversation, Prompt},
@@ -27,6 +29,7 @@ impl Session {
     /// `Tokenizer`, `ChatTemplate` or `Constraint` where the prompt or the constraint cannot be used. The session is
     /// unchanged.
     pub fn generate(&self, prompt: Prompt<'_>, options: &GenerationOptions) -> Result<Generation> {
+        let start = Instant::now();
         let mut held = self.place.hold()?;
         let (conversation, context_len) = (&self.conversation, held.state_mut().target.context_len_max());
         let tokens = conversation.tokens(prompt, options, context_len)?;
@@ -34,7 +37,7 @@ impl Session {
         let output = conversation.output(prompt, &tokens, &plan)?;
         let constraint = conversation.constraint(options)?;
         held.state_mut().begin(&tokens)?;
-        Ok(Generation::new(held, &plan, output, constraint))
+        Ok(Generation::new(held, &plan, output, constraint, start))
     }
 
     /// Forgets everything.

@@ -34,7 +34,7 @@ pub struct Account {
     pub prompt_tokens_kept: usize,
     /// Tokens emitted.
     pub tokens: usize,
-    /// From the start to the first token; 0 if there was none.
+    /// From the start to the first token, the preparation of the prompt and of a constraint included; 0 if there was none.
     pub ttft_ms: f64,
     /// Times between tokens: a round's time is shared evenly by the tokens it confirmed. The first round's tokens
     /// arrive with the first one and have none.
@@ -107,7 +107,7 @@ pub struct TimeSpent {
     pub score_ms: f64,
     /// Verification and truncation.
     pub accept_ms: f64,
-    /// Everything else: text and events. What the caller does between two events counts nowhere.
+    /// Everything else: preparation, text and events. What the caller does between two events counts nowhere.
     pub other_ms: f64,
 }
 

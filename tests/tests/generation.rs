@@ -1,5 +1,10 @@
 //! The edges of a generation on a real ONNX pack: limits, stops, cancelling, one at a time.
 
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
 use drafthorse::{
     ConstraintSpec, ContextPolicy, DraftLength, Drafting, Engine, EngineOptions, Error, Event, GenerationOptions,
     Message, Prompt, Session, SessionOptions, StopReason, TokenId,
@@ -177,6 +182,29 @@ fn another_thread_cancels_a_long_prefill() {
 }
 
 #[test]
+fn times_hold_the_preparation_and_not_what_the_caller_does_before_the_first_event() {
+    let folder = pack();
+    let session = session(&open(folder.path()), Drafting::None);
+    // The first constraint of an engine takes far longer than the one token that follows.
+    let schema = r#"{"type":"object","properties":{"name":{"enum":["fox","cat"]},"legs":{"type":"integer"}}}"#;
+    let options = GenerationOptions { constraint: Some(ConstraintSpec::JsonSchema(schema.to_owned())), ..greedy(1) };
+    let begun = Instant::now();
+    let generation = session.generate(Prompt::Tokens(&PROMPT), &options).unwrap();
+    let prepared = begun.elapsed();
+    let waiting = Instant::now();
+    std::thread::sleep(Duration::from_millis(200));
+    let waited = waiting.elapsed();
+    let account = finish(generation).unwrap().account;
+    let rest = begun.elapsed() - waited;
+    assert!(account.time.total_ms <= millis(rest), "{account:?}, {rest:?} without the wait");
+    assert!(account.ttft_ms >= millis(prepared) / 2.0, "{account:?}, prepared in {prepared:?}");
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[test]
 fn one_generation_at_a_time_and_dropping_it_frees_the_session() {
     let folder = pack();
     let engine = open(folder.path());
@@ -288,30 +316,6 @@ fn seed_coupled_text_is_that_of_plain_sampling_with_the_same_seed() {
     }
 }
 
-#[test]
-fn old_turns_are_dropped_where_the_policy_says_so() {
-    let template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:";
-    let folder = chat_pack(template);
-    let options = EngineOptions { context_len: Some(120), ..EngineOptions::default() };
-    let engine = Engine::open(folder.path(), &options).unwrap();
-    let mut messages = vec![Message::new("system", "be brief")];
-    for _ in 0..12 {
-        messages.push(Message::new("user", "tell me more of it"));
-        messages.push(Message::new("assistant", "that was all"));
-    }
-    messages.push(Message::new("user", "last"));
-    let prompt = Prompt::Messages { messages: &messages, tools: &[] };
-    let strict = engine.session(&SessionOptions::default()).unwrap();
-    assert!(matches!(strict.generate(prompt, &greedy(4)), Err(Error::ContextFull { .. })));
-
-    let policy = SessionOptions { context_policy: ContextPolicy::DropOldestTurns, ..SessionOptions::default() };
-    let session = engine.session(&policy).unwrap();
-    finish(session.generate(prompt, &greedy(1)).unwrap()).unwrap();
-    let text = engine.tokenizer().decode(&session.tokens().unwrap(), drafthorse::SpecialTokens::Show);
-    assert!(text.starts_with("system: be brief\nuser: tell me more"), "{text}");
-    assert!(text.contains("user: last\nassistant:"), "{text}");
-}
-
 fn chat_pack(template: &str) -> TempDir {
     let folder = pack();
     std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
@@ -351,6 +355,30 @@ fn dropped_turns_leave_room_for_an_answer_and_the_cache_its_use() {
 }
 
 #[test]
+fn old_turns_are_dropped_where_the_policy_says_so() {
+    let template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:";
+    let folder = chat_pack(template);
+    let options = EngineOptions { context_len: Some(120), ..EngineOptions::default() };
+    let engine = Engine::open(folder.path(), &options).unwrap();
+    let mut messages = vec![Message::new("system", "be brief")];
+    for _ in 0..12 {
+        messages.push(Message::new("user", "tell me more of it"));
+        messages.push(Message::new("assistant", "that was all"));
+    }
+    messages.push(Message::new("user", "last"));
+    let prompt = Prompt::Messages { messages: &messages, tools: &[] };
+    let strict = engine.session(&SessionOptions::default()).unwrap();
+    assert!(matches!(strict.generate(prompt, &greedy(4)), Err(Error::ContextFull { .. })));
+
+    let policy = SessionOptions { context_policy: ContextPolicy::DropOldestTurns, ..SessionOptions::default() };
+    let session = engine.session(&policy).unwrap();
+    finish(session.generate(prompt, &greedy(1)).unwrap()).unwrap();
+    let text = engine.tokenizer().decode(&session.tokens().unwrap(), drafthorse::SpecialTokens::Show);
+    assert!(text.starts_with("system: be brief\nuser: tell me more"), "{text}");
+    assert!(text.contains("user: last\nassistant:"), "{text}");
+}
+
+#[test]
 fn memory_is_refused_with_its_numbers_and_a_drafter_can_be_left_out() {
     for (name, layout) in LAYOUTS {
         println!("{name}");
@@ -380,7 +408,6 @@ fn within_memory(folder: &TempDir) {
     let shrunk = Engine::open(folder.path(), &free(300 * per_token)).unwrap();
     assert_eq!((shrunk.report().context_len, shrunk.report().cache_bytes), (300, 300 * per_token));
     assert!(shrunk.report().drafter.is_some());
-}
     let alone = Engine::open(folder.path(), &free(256 * per_token - 1)).unwrap();
     assert!(alone.report().drafter_missing.is_some() && alone.report().context_len >= 256);
     let Err(Error::OutOfMemory { needed_bytes, tokens, .. }) = Engine::open(folder.path(), &free(6 * per_token)) else {
@@ -398,3 +425,4 @@ fn edit_config(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     edit(&mut config);
     std::fs::write(path, config.to_string()).unwrap();
+}
