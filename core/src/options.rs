@@ -31,7 +31,9 @@ pub struct GenerationOptions {
     pub presence_penalty: Option<f32>,
     /// Added to the logits of single tokens.
     pub logit_bias: Vec<(TokenId, f32)>,
-    /// Seed of the random source; default: drawn, and reported in the account.
+    /// Seed of the random source; default: drawn, and reported in the account. It reproduces a sampled text with
+    /// `Verification::SeedCoupled`, or with `DraftLength::Fixed`: otherwise the text also depends on how much each round
+    /// drafted, and adaptive lengths follow the clock.
     pub seed: Option<u64>,
     /// Texts that end the generation; they are not part of the output.
     pub stop: Vec<String>,
@@ -167,7 +169,7 @@ pub struct GenerationPlan {
     pub max_tokens: usize,
     /// The warp, the same for target and drafter.
     pub sampling: SamplingPlan,
-    /// Seed of the random source.
+    /// Seed of the random source; see [`GenerationOptions::seed`] for what it reproduces.
     pub seed: u64,
     /// Texts that end the generation, none empty.
     pub stop: Vec<String>,

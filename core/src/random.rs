@@ -1,4 +1,4 @@
-//! Random numbers addressed by seed, position, purpose and index, so that a replay draws the same ones.
+//! Random numbers addressed by seed, position, purpose and index, so that a replay with the same rounds draws the same ones.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

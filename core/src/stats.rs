@@ -69,7 +69,7 @@ pub struct Account {
     pub passthrough_rounds: usize,
     /// The last reason for that, if it was so in at least half of the rounds.
     pub passthrough: Option<Passthrough>,
-    /// Seed of the random source.
+    /// Seed of the random source; see `GenerationOptions::seed` for what it reproduces.
     pub seed: u64,
     /// True if the output has the target's own distribution.
     pub lossless: bool,
