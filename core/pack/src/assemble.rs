@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{Read, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde_json::{Map, Value};
@@ -281,10 +282,12 @@ impl Drop for Partial {
     }
 }
 
-/// A hidden name beside `path` that no other process uses.
+/// A hidden name beside `path` that nobody else uses, in this process or another.
 fn sibling(path: &Path, purpose: &str) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{purpose}-{}", std::process::id()))
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{purpose}-{}-{number}", std::process::id()))
 }
 
 /// Writes drafthorse.json for the files that lie in `folder`: their lengths and digests replace those of `manifest`.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
@@ -18,7 +19,14 @@ use crate::Result;
 pub(super) struct Compiled {
     folder: Option<PathBuf>,
     /// The graph that the runtime's context mechanism writes; other providers keep their own files in the folder.
-    context: Option<PathBuf>,
+    context: Option<Context>,
+}
+
+#[derive(Debug)]
+struct Context {
+    path: PathBuf,
+    /// Where this opening, and no other, writes it before it is whole.
+    temporary: PathBuf,
 }
 
 /// Makes the folder for `choice`; nothing is kept without a cache.
@@ -29,7 +37,7 @@ pub(super) fn prepare(cache: Option<&CompiledCache>, choice: &ProviderChoice) ->
     let Some(cache) = cache.filter(|_| choice.provider != Provider::Cpu) else { return Ok(Compiled::default()) };
     let folder = cache.folder.join(key(cache, choice, build_info()));
     fs::create_dir_all(&folder).map_err(|error| format!("compiled graphs: {}: {error}", folder.display()))?;
-    let context = providers::compiles_contexts(choice.provider).then(|| folder.join("context.onnx"));
+    let context = providers::compiles_contexts(choice.provider).then(|| Context::in_folder(&folder));
     Ok(Compiled { folder: Some(folder), context })
 }
 
@@ -42,9 +50,9 @@ impl Compiled {
     /// Session entries that make the runtime write a compiled graph where there is none yet.
     pub(super) fn entries(&self) -> Vec<(&'static str, String)> {
         match &self.context {
-            Some(context) if !context.is_file() => vec![
+            Some(context) if !context.path.is_file() => vec![
                 ("ep.context_enable", "1".to_owned()),
-                ("ep.context_file_path", temporary(context).display().to_string()),
+                ("ep.context_file_path", context.temporary.display().to_string()),
                 // One file, so that it can be moved into place at once.
                 ("ep.context_embed_mode", "1".to_owned()),
             ],
@@ -55,7 +63,9 @@ impl Compiled {
     /// Builds the session from the compiled graph, or from `model`, and keeps what was compiled.
     pub(super) fn commit(&self, mut builder: SessionBuilder, model: &Path) -> Result<Session> {
         let failed = |error| runtime_error("build the session", &error);
-        let Some(context) = &self.context else { return builder.commit_from_file(model).map_err(failed) };
+        let Some(Context { path: context, temporary }) = &self.context else {
+            return builder.commit_from_file(model).map_err(failed);
+        };
         if context.is_file() {
             match builder.commit_from_file(context) {
                 Ok(session) => return Ok(session),
@@ -68,21 +78,25 @@ impl Compiled {
             }
         }
         let session = builder.commit_from_file(model);
-        let written = temporary(context);
-        if session.is_ok() && written.is_file() {
-            if let Err(error) = fs::rename(&written, context) {
+        if session.is_ok() && temporary.is_file() {
+            if let Err(error) = fs::rename(temporary, context) {
                 log::warn!("the compiled graph is not kept: {}: {error}", context.display());
             }
-        } else if written.exists() {
+        } else if temporary.exists() {
             // Half a graph is of no use; a leftover is never looked up.
-            let _ = fs::remove_file(&written);
+            let _ = fs::remove_file(temporary);
         }
         session.map_err(failed)
     }
 }
 
-fn temporary(context: &Path) -> PathBuf {
-    context.with_extension(format!("{}.tmp", std::process::id()))
+impl Context {
+    fn in_folder(folder: &Path) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = folder.join(format!("context.{}-{number}.tmp", std::process::id()));
+        Self { path: folder.join("context.onnx"), temporary }
+    }
 }
 
 /// Hexadecimal digest of everything that a compiled graph depends on.
