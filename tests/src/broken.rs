@@ -62,7 +62,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn edit(pack: &Path, file: &str, change: impl FnOnce(&mut Value)) -> io::Result<()> {
+/// Changes a JSON file of a pack.
+///
+/// # Errors
+/// If the file cannot be read, is no JSON, or cannot be written.
+pub fn edit(pack: &Path, file: &str, change: impl FnOnce(&mut Value)) -> io::Result<()> {
     let path = pack.join(file);
     let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;
     change(&mut config);

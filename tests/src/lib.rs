@@ -11,7 +11,7 @@ use drafthorse::{
 use drafthorse_graph::{GraphOptions, fixtures::RandomPair};
 use tempfile::TempDir;
 
-pub use broken::write_broken_packs;
+pub use broken::{edit, write_broken_packs};
 
 /// The demo pack of the repository.
 pub fn demo_pack() -> PathBuf {

@@ -1,9 +1,6 @@
 //! The edges of a generation on a real ONNX pack: limits, stops, cancelling, one at a time.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use drafthorse::{
     ConstraintSpec, ContextPolicy, DraftLength, Drafting, Engine, EngineOptions, Error, Event, GenerationOptions,
@@ -13,7 +10,8 @@ use drafthorse_graph::{
     GraphOptions,
     fixtures::{LAYOUTS, PRECISIONS, RandomPair},
 };
-use drafthorse_tests::{answer, finish, open, random_pack, session};
+use drafthorse_tests::{answer, edit, finish, open, random_pack, session};
+use serde_json::json;
 use tempfile::TempDir;
 
 const PROMPT: [TokenId; 4] = [70, 71, 72, 73];
@@ -106,7 +104,7 @@ fn an_end_token_inside_a_draft_ends_the_text_there() {
     for place in [1, 5, 11] {
         let end = whole[place];
         let first = whole.iter().position(|&token| token == end).unwrap();
-        edit_config(folder.path(), |config| config["model"]["eos_token_id"] = serde_json::json!([end]));
+        edit(folder.path(), "genai_config.json", |config| config["model"]["eos_token_id"] = json!([end])).unwrap();
         let session = session(&open(folder.path()), Drafting::Model);
         let got = answer(&session, &PROMPT, &greedy(24)).unwrap();
         assert_eq!(got.tokens, whole[..=first]);
@@ -376,53 +374,4 @@ fn old_turns_are_dropped_where_the_policy_says_so() {
     let text = engine.tokenizer().decode(&session.tokens().unwrap(), drafthorse::SpecialTokens::Show);
     assert!(text.starts_with("system: be brief\nuser: tell me more"), "{text}");
     assert!(text.contains("user: last\nassistant:"), "{text}");
-}
-
-#[test]
-fn memory_is_refused_with_its_numbers_and_a_drafter_can_be_left_out() {
-    for (name, layout) in LAYOUTS {
-        println!("{name}");
-        within_memory(&random_pack(&RandomPair::small().unwrap(), &GraphOptions::new(layout, PRECISIONS[0].1)));
-    }
-}
-
-fn within_memory(folder: &TempDir) {
-    let engine = open(folder.path());
-    let per_token = engine.report().cache_bytes / engine.report().context_len as u64;
-    let asked =
-        |budget: u64| EngineOptions { context_len: Some(100), cache_bytes_max: budget, ..EngineOptions::default() };
-    let Err(Error::OutOfMemory { needed_bytes, allowed_bytes, tokens }) = Engine::open(folder.path(), &asked(1000))
-    else {
-        panic!("a context that cannot fit was opened")
-    };
-    assert_eq!((needed_bytes, allowed_bytes, tokens), (100 * per_token, 1000, 100));
-    let tight = Engine::open(folder.path(), &asked(100 * per_token - 1)).unwrap();
-    assert!(tight.report().drafter.is_none() && tight.report().drafter_missing.is_some());
-    assert_eq!(tight.report().context_len, 100);
-    // More than the model was made for is refused.
-    let beyond = EngineOptions { context_len: Some(257), ..EngineOptions::default() };
-    assert!(matches!(Engine::open(folder.path(), &beyond), Err(Error::InvalidOption { option: "context_len", .. })));
-    // Without a wish it is the context that gives way, as long as enough is left to answer in.
-    edit_config(folder.path(), |config| config["model"]["context_length"] = 2000.into());
-    let free = |budget: u64| EngineOptions { cache_bytes_max: budget, ..EngineOptions::default() };
-    let shrunk = Engine::open(folder.path(), &free(300 * per_token)).unwrap();
-    assert_eq!((shrunk.report().context_len, shrunk.report().cache_bytes), (300, 300 * per_token));
-    assert!(shrunk.report().drafter.is_some());
-    let alone = Engine::open(folder.path(), &free(256 * per_token - 1)).unwrap();
-    assert!(alone.report().drafter_missing.is_some() && alone.report().context_len >= 256);
-    let Err(Error::OutOfMemory { needed_bytes, tokens, .. }) = Engine::open(folder.path(), &free(6 * per_token)) else {
-        panic!("a context of six tokens was opened")
-    };
-    assert_eq!((needed_bytes, tokens), (256 * per_token, 256));
-    // Where the folder names no length, what is asked for is what is given.
-    edit_config(folder.path(), |config| drop(config["model"].as_object_mut().unwrap().remove("context_length")));
-    let long = EngineOptions { context_len: Some(5000), ..EngineOptions::default() };
-    assert_eq!(Engine::open(folder.path(), &long).unwrap().report().context_len, 5000);
-}
-
-fn edit_config(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
-    let path = folder.join("genai_config.json");
-    let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    edit(&mut config);
-    std::fs::write(path, config.to_string()).unwrap();
 }
