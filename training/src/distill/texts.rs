@@ -98,15 +98,19 @@ impl Texts {
             target.add(1.0, self.target_texts(recipe, pair, cache)?);
         }
         let answers = || held_out.iter().flat_map(|set| &set.answers);
-        let apart = |name: &str, pool: Pool| {
+        let apart = |name: &str, share: f64, pool: Pool| {
             let (kept, left_out) = pool.without(|text| answers().any(|held| retells(text, held)));
-            if left_out > 0 {
+            if left_out > 0 && share > 0.0 {
                 eprintln!("{left_out} {name} texts are not learned: they go on as held-out answers do");
             }
             kept
         };
-        let (fixed, generic) = (self.learned.clone(), self.generic.clone());
-        Ok(Pools { fixed: apart("fixed", fixed), target: apart("target", target), generic: apart("generic", generic) })
+        let mixture = &recipe.mixture;
+        Ok(Pools {
+            fixed: apart("fixed", mixture.fixed + mixture.on_policy, self.learned.clone()),
+            target: apart("target", mixture.target, target),
+            generic: apart("generic", mixture.generic_share, self.generic.clone()),
+        })
     }
 
     fn target_texts(&self, recipe: &DistillRecipe, pair: &Pair, cache: &Path) -> Result<Vec<Example>> {
