@@ -75,7 +75,6 @@ pub struct DraftLengthController {
     verify_cost: [f64; DRAFT_LEN_MAX + 2],
     model: Source,
     lookup: Source,
-    forced: Source,
     /// Plain steps that drafting has earned and may lose again.
     credit: f64,
     /// Plain steps since something was last drafted.
@@ -138,9 +137,6 @@ const DISTURBED: f64 = 4.0;
 /// Chance that a drafted token is accepted, before anything is known.
 const ACCEPTANCE_PRIOR: f64 = 0.7;
 
-/// The same for a token that a constraint leaves hardly a choice about: the target may only spell it otherwise.
-const FORCED_PRIOR: f64 = 0.9;
-
 impl DraftLengthController {
     /// A controller for models that cost as `profile` says. `acceptance` is the drafter's known acceptance per token
     /// (a pack's card), if there is one.
@@ -161,7 +157,6 @@ impl DraftLengthController {
             verify_cost: std::array::from_fn(|rows| profile.verify_cost(rows.max(1))),
             model: source(prior, profile.draft_cost()),
             lookup: source(ACCEPTANCE_PRIOR, 0.0),
-            forced: source(FORCED_PRIOR, 0.0),
             credit: if acceptance.is_some() && prior > 0.5 { CREDIT_START_MEASURED } else { CREDIT_START },
             plain_rounds: 0,
             plain_ms: profile.target_ms(1),
@@ -193,16 +188,6 @@ impl DraftLengthController {
         }
     }
 
-    /// How many tokens that a constraint leaves hardly a choice about, at most `limit`, are worth their rows of the
-    /// target's pass. The first always is: its row tells about the others.
-    pub fn forced_len(&self, limit: usize) -> usize {
-        let limit = limit.min(DRAFT_LEN_MAX);
-        match self.mode {
-            DraftLength::Fixed(_) => limit,
-            DraftLength::Adaptive(_) => fastest(&self.speeds(Which::Forced)[..=limit]).max(limit.min(1)),
-        }
-    }
-
     /// Takes note of a round.
     ///
     /// Drafting that took longer than the profile says, as when a drafter that was not asked for long has to catch up,
@@ -212,7 +197,6 @@ impl DraftLengthController {
         let drafted = confidences.len();
         let rows = |checked: usize| (forced + checked).min(DRAFT_LEN_MAX) + 1;
         self.follow_pace(rows(checked), time.score);
-        self.forced.record.observe(forced, accepted.min(forced));
         let Some(which) = Which::of(source).filter(|_| drafted > 0) else {
             self.plain_rounds += 1;
             if self.credit < CREDIT_START {
@@ -266,7 +250,7 @@ impl DraftLengthController {
         source.len = if speeds[best] > speeds[current] * (1.0 + HYSTERESIS) { best } else { current };
         let (len, stop) = match (source.len, which) {
             (0, _) => (0, EarlyStop::NEVER),
-            (len, Which::Lookup | Which::Forced) => (len, EarlyStop::NEVER),
+            (len, Which::Lookup) => (len, EarlyStop::NEVER),
             (len, Which::Model) => (2 * len + 1, self.stop(which, speeds[len])),
         };
         let wanted = len.min(len_max);
@@ -331,7 +315,6 @@ impl DraftLengthController {
         match which {
             Which::Model => &self.model,
             Which::Lookup => &self.lookup,
-            Which::Forced => &self.forced,
         }
     }
 
@@ -339,7 +322,6 @@ impl DraftLengthController {
         match which {
             Which::Model => &mut self.model,
             Which::Lookup => &mut self.lookup,
-            Which::Forced => &mut self.forced,
         }
     }
 }
@@ -355,12 +337,11 @@ impl DraftChoice {
     }
 }
 
-/// A source that proposes, or the constraint.
+/// A source that proposes.
 #[derive(Clone, Copy)]
 enum Which {
     Model,
     Lookup,
-    Forced,
 }
 
 impl Which {

@@ -197,7 +197,7 @@ impl Generation {
         let state = self.held.state_mut();
         let first = state.history.len();
         let limit = state.draft_len_limit(self.max_tokens - (first - self.output_start));
-        let forced = self.rounds.look_ahead(state.draft_length.forced_len(limit));
+        let forced = self.rounds.look_ahead(limit);
         let source = state.draft_source(forced);
         let forced = forced.len();
         let choice = match &state.drafter {

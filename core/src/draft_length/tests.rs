@@ -264,31 +264,3 @@ fn a_copy_is_judged_by_its_own_record_and_cost() {
     assert!(controller.acceptance(DraftSource::Lookup, 0) > 0.9);
     assert_eq!(controller.acceptance(DraftSource::Nothing, 0), 0.0);
 }
-
-#[test]
-fn forced_tokens_are_worth_their_rows_or_all_but_the_first_are_left_out() {
-    let round = |forced: usize, accepted: usize| DraftedRound {
-        forced,
-        accepted,
-        ..DraftedRound::all_checked(DraftSource::Nothing, &[], 0, RoundTime::default())
-    };
-    for (mode, row, right, expected) in [
-        (DraftLength::Adaptive(16), 0.1, true, 16),
-        (DraftLength::Adaptive(16), 0.2, false, 1),
-        (DraftLength::Fixed(4), 0.2, false, 16),
-    ] {
-        let mut controller = DraftLengthController::new(mode, &profile(0.1, row), None);
-        for _ in 0..40 {
-            let forced = controller.forced_len(16);
-            controller.observe(&round(forced, if right { forced } else { 0 }));
-        }
-        assert_eq!(controller.forced_len(16), expected, "{mode:?}, {row} a row, right: {right}");
-        assert_eq!((controller.forced_len(0), controller.forced_len(1)), (0, 1));
-        // Another text, which the target spells as the constraint does.
-        for _ in 0..300 {
-            let forced = controller.forced_len(16);
-            controller.observe(&round(forced, forced));
-        }
-        assert_eq!(controller.forced_len(16), 16);
-    }
-}
