@@ -30,7 +30,7 @@ pub struct Account {
     pub prompt_tokens_kept: u64,
     /// Tokens emitted.
     pub tokens: u64,
-    /// From the start to the first token; 0 if there was none.
+    /// From the start to the first token, preparation included; 0 if there was none.
     pub ttft_ms: f64,
     /// Times between tokens: a round's time is shared evenly by the tokens it confirmed.
     pub inter_token_ms: Percentiles,

@@ -25,7 +25,8 @@ pub enum Drafting {
 pub enum ContextPolicy {
     /// `ContextFull`.
     Fail,
-    /// Leave out the oldest turns after the system prompt until the rest fits. Needs `Prompt::Messages`.
+    /// Leave out the oldest turns after the system prompt until the rest fits with room for an answer: `max_tokens`, or a
+    /// quarter of the context, never more than half of it. Needs `Prompt::Messages`.
     DropOldestTurns,
 }
 

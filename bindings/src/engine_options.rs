@@ -24,7 +24,8 @@ pub struct EngineOptions {
     /// What worker threads of both models do while they wait; absent is `WithinPass`.
     #[uniffi(default)]
     pub spinning: Option<Spinning>,
-    /// Tokens that a session must hold; absent takes what models and budget allow.
+    /// Tokens that a session must hold, no more than the target was made for; absent takes what models and budget allow,
+    /// 256 to 4,096.
     #[uniffi(default)]
     pub context_len: Option<u64>,
     /// Most bytes for the KV caches of one session, target's and drafter's together; absent is 1 GiB.

@@ -35,7 +35,8 @@ pub struct GenerationOptions {
     /// Added to the logits of single tokens.
     #[uniffi(default)]
     pub logit_bias: Vec<TokenBias>,
-    /// Seed of the random source; default: drawn, and reported in the account.
+    /// Seed of the random source; default: drawn, and reported in the account. It brings a sampled text back with
+    /// `SeedCoupled` or a fixed draft length; adaptive lengths follow the clock.
     #[uniffi(default)]
     pub seed: Option<u64>,
     /// Texts that end the generation; they are not part of the output.

@@ -50,7 +50,8 @@ pub(crate) struct GenerationArguments {
     #[arg(long, value_name = "TOKEN:BIAS", value_parser = logit_bias)]
     logit_bias: Vec<(TokenId, f32)>,
 
-    /// Seed of the random source [default: drawn, and reported].
+    /// Seed of the random source; brings a sampled text back with a fixed draft length or --verification seed-coupled
+    /// [default: drawn, and reported].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 

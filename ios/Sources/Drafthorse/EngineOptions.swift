@@ -12,7 +12,8 @@ public struct EngineOptions: Sendable, Hashable {
     public var drafterThreads: Int?
     /// What worker threads of both models do while they wait.
     public var spinning: Spinning
-    /// Tokens that a session must hold; absent takes what models and budget allow.
+    /// Tokens that a session must hold, no more than the target was made for; absent takes what models and budget allow,
+    /// 256 to 4,096.
     public var contextLength: Int?
     /// Most bytes for the KV caches of one session, target's and drafter's together; absent is 1 GiB.
     public var cacheBytesMax: Int?

@@ -8,7 +8,7 @@ public struct Account: Sendable, Hashable {
     public var promptTokensKept: Int
     /// Tokens emitted.
     public var tokens: Int
-    /// From the start to the first token; 0 if there was none.
+    /// From the start to the first token, preparation included; 0 if there was none.
     public var ttftMs: Double
     /// Times between tokens: a round's time is shared evenly by the tokens it confirmed.
     public var interTokenMs: Percentiles

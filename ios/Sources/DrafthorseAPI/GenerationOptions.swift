@@ -22,7 +22,8 @@ public struct GenerationOptions: Sendable, Hashable {
     public var presencePenalty: Float?
     /// Added to the logits of single tokens.
     public var logitBias: [TokenID: Float]
-    /// Seed of the random source; default: drawn, and reported in the account.
+    /// Seed of the random source; default: drawn, and reported in the account. It brings a sampled text back with
+    /// ``Verification/seedCoupled`` or a fixed draft length; adaptive lengths follow the clock.
     public var seed: UInt64?
     /// Texts that end the generation; they are not part of the output.
     public var stop: [String]

@@ -30,6 +30,7 @@ public enum Drafting: Sendable, Hashable, CaseIterable {
 public enum ContextPolicy: Sendable, Hashable, CaseIterable {
     /// ``EngineError/contextFull(_:)``.
     case fail
-    /// Leave out the oldest turns after the system prompt until the rest fits; for ``Prompt/messages(_:)`` only.
+    /// Leave out the oldest turns after the system prompt until the rest fits with room for an answer: `maxTokens`, or a
+    /// quarter of the context, never more than half of it. For ``Prompt/messages(_:)`` only.
     case dropOldestTurns
 }

@@ -25,7 +25,7 @@ public enum class StopReason {
  * @property promptTokens Tokens of the prompt.
  * @property promptTokensKept Of these, tokens that were in the cache from the last turn.
  * @property tokens Tokens emitted.
- * @property ttftMs From the start to the first token; 0 if there was none.
+ * @property ttftMs From the start to the first token, preparation included; 0 if there was none.
  * @property interTokenMs Times between tokens: a round's time is shared evenly by the tokens it confirmed.
  * @property prefillTokensPerSecond Prompt tokens per second of the target's prefill; 0 without prefill.
  * @property decodeTokensPerSecond Tokens per second after the first round; 0 if there was no second.

@@ -3,7 +3,8 @@ package dev.drafthorse
 /**
  * How to open a pack.
  *
- * @property contextLength Tokens that a session must hold; otherwise what models and budget allow, at most 4,096.
+ * @property contextLength Tokens that a session must hold, no more than the target was made for; otherwise what models and
+ *   budget allow, 256 to 4,096.
  * @property cacheBytesMax Most bytes for the KV caches of one session, target's and drafter's together; otherwise 1 GiB.
  * On Android, `MemoryBudget` of `drafthorse-android` knows the device.
  * @property targetProviders Execution providers for the target, best first. Each is proved with a dummy pass, the first
@@ -135,6 +136,9 @@ public enum class ContextPolicy {
     /** [DrafthorseException.ContextFull]. */
     FAIL,
 
-    /** Leave out the oldest turns after the system prompt until the rest fits. Needs [Prompt.Messages]. */
+    /**
+     * Leave out the oldest turns after the system prompt until the rest fits with room for an answer: `maxTokens`, or a
+     * quarter of the context, never more than half of it. Needs [Prompt.Messages].
+     */
     DROP_OLDEST_TURNS,
 }

@@ -13,7 +13,8 @@ package dev.drafthorse
  * @property frequencyPenalty Subtracted from a logit once per earlier occurrence in the output; 0 is off.
  * @property presencePenalty Subtracted from a logit if the token occurred in the output; 0 is off.
  * @property logitBias Added to the logits of single tokens, by token id.
- * @property seed Seed of the random source; otherwise drawn, and reported in the account.
+ * @property seed Seed of the random source; otherwise drawn, and reported in the account. It brings a sampled text back with
+ *   [Verification.SeedCoupled] or a fixed draft length; adaptive lengths follow the clock.
  * @property stop Texts that end the generation; they are not part of the output.
  * @property verification How proposals are checked; otherwise [Verification.Block].
  * @property draftLength How many tokens are drafted in a round; otherwise adaptive.
