@@ -209,16 +209,17 @@ fn likeliest(model: &Llama, batch: &[Asked], completions: &[Vec<u32>], k: usize,
     let length = texts.iter().map(Vec::len).max().unwrap_or(0);
     texts.iter_mut().for_each(|text| text.resize(length, 0));
     let at_once = (scores_max / (model.config().heads * length * length).max(1)).max(1);
-    let groups = batch.chunks(at_once).zip(completions.chunks(at_once)).zip(texts.chunks(at_once));
-    let group = |((batch, completions), texts): ((&[Asked], &[Vec<u32>]), &[Vec<u32>])| -> Vec<Likeliest> {
-        let hidden = model.hidden(token_tensor(texts, &model.device()));
-        let answers = batch.iter().zip(completions).enumerate().map(|(row, (asked, completion))| {
+    let group = |start: usize| -> Vec<Likeliest> {
+        let rows = start..(start + at_once).min(batch.len());
+        let hidden = model.hidden(token_tensor(&texts[rows.clone()], &model.device()));
+        let asked = batch[rows.clone()].iter().zip(&completions[rows]);
+        let answers = asked.enumerate().map(|(row, (asked, completion))| {
             let places = hidden.clone().narrow(0, row * length + asked.prompt.len() - 1, completion.len());
             likeliest_at(model, places, k)
         });
         answers.collect()
     };
-    groups.flat_map(group).collect()
+    (0..batch.len()).step_by(at_once).flat_map(group).collect()
 }
 
 /// The `k` likeliest tokens of each row of `hidden` `[rows, hidden_len]`.
