@@ -12,7 +12,7 @@ const BIN_COUNT: usize = BIN_ENDS.len() + 1;
 ///
 /// That rule looks at tokens that are in the draft already and at earlier rounds, never at a token it would then drop,
 /// so that it does not bias the output. Where the output is the same whatever is drafted, a drafted token may be
-/// dropped for what it is: [`worth`](Self::worth) says how many of them pay for their rows of the pass.
+/// dropped for what it is: `worth` says how many of them pay for their rows of the pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarlyStop {
     /// Wants to know how sure the drafter is.

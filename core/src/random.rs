@@ -42,7 +42,7 @@ impl Random {
         unit(self.bits(position, purpose, index))
     }
 
-    /// The noise of one position for every token, for [`Noise::score`].
+    /// The noise of one position for every token, as [`Noise`] gives it.
     pub fn noise(&self, position: usize) -> Noise {
         Noise { key: self.bits(position, Purpose::Noise, 0) }
     }

@@ -228,7 +228,7 @@ pub(crate) fn file_digest(file: &Path) -> Result<String> {
     Ok(digest.map_err(|error| Error::format(file, error.to_string()))?.sha256)
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// `Io`, or `Format` if the file is damaged or of another kind.

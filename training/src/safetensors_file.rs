@@ -49,10 +49,10 @@ pub fn write(path: &Path, tensors: &[HostTensor]) -> Result<()> {
     write_entries(path, entries.collect())
 }
 
-/// Writes a model's weights as [`write`] does, one tensor at a time brought to host memory.
+/// Writes a model's weights as [`write()`] does, one tensor at a time brought to host memory.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_model(path: &Path, model: &Llama) -> Result<()> {
     let entries = model.tensors().into_iter().map(|(name, tensor)| Entry {
         name,

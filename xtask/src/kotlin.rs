@@ -20,7 +20,7 @@ pub(crate) fn test(goals: &[&str]) -> Result<()> {
 /// The same after `cargo test --workspace`, if Java and Maven are there; says so if not.
 ///
 /// # Errors
-/// As [`test`], but for missing tools.
+/// As [`test()`], but for missing tools.
 pub(crate) fn test_if_present() -> Result<()> {
     match missing() {
         None => maven(&["test"], Build::Workspace),
@@ -34,7 +34,7 @@ pub(crate) fn test_if_present() -> Result<()> {
 /// Measures what a streamed token costs at the border.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub(crate) fn measure_border() -> Result<()> {
     let one_test = ["test", "--projects", "ffi,sdk", "-Dtest=BorderCost", "-Dsurefire.failIfNoSpecifiedTests=false"];
     // With assertions on, as tests have them, coroutines rename their thread at every switch.
