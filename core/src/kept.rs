@@ -4,7 +4,6 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -48,13 +47,8 @@ impl Kept {
     pub(crate) fn write<T: Serialize>(&self, value: T) {
         let record = Record { key: self.key.clone(), value };
         let json = serde_json::to_vec(&record).expect("records become JSON");
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let part = self.path.with_extension(format!("{}-{number}.part", std::process::id()));
-        let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = written.and_then(|()| fs::write(&part, json)).and_then(|()| fs::rename(&part, &self.path));
-        if let Err(error) = written {
-            let _ = fs::remove_file(&part);
+        let folder = self.path.parent().map_or(Ok(()), fs::create_dir_all);
+        if let Err(error) = folder.and_then(|()| drafthorse_pack::write_whole(&self.path, &json)) {
             log::warn!("{} was not written: {error}", self.path.display());
         }
     }

@@ -66,7 +66,7 @@ struct Table {
 
 impl Table {
     fn new(path: PathBuf) -> Self {
-        let part = path.with_extension(format!("parquet.{}.part", std::process::id()));
+        let part = drafthorse_pack::sibling(&path, "part");
         Self { path, part, rows: Vec::new(), writer: None }
     }
 

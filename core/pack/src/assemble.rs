@@ -282,8 +282,8 @@ impl Drop for Partial {
     }
 }
 
-/// A hidden name beside `path` that nobody else uses, in this process or another.
-fn sibling(path: &Path, purpose: &str) -> PathBuf {
+/// A hidden name beside `path` that nobody else uses, in this process or another, for what is not whole yet.
+pub fn sibling(path: &Path, purpose: &str) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -143,11 +143,9 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
         drafter.shared_buffer = drafter.shared_buffer.map(|shared| shared && can);
     }
     let mut search = config.search;
-    if manifest.is_some()
-        && let Some(path) = root.optional(hugging_face::GENERATION_FILE)?
-    {
+    if manifest.is_some() {
         // What onnxruntime-genai has no keys for.
-        let more = hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?.0;
+        let (more, _) = generation_beside(&root)?;
         search.min_p = search.min_p.or(more.min_p);
         search.min_new_tokens = search.min_new_tokens.or(more.min_new_tokens);
         search.max_new_tokens = search.max_new_tokens.or(more.max_new_tokens);
@@ -181,12 +179,17 @@ fn open_genai(root: Root, manifest: Option<(PathBuf, Manifest)>) -> Result<Folde
     Ok(folder)
 }
 
+/// What generation_config.json says, or nothing where there is none.
+fn generation_beside(root: &Root) -> Result<(SearchDefaults, SpecialTokens)> {
+    match root.optional(hugging_face::GENERATION_FILE)? {
+        Some(path) => hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?),
+        None => Ok(Default::default()),
+    }
+}
+
 /// Special tokens of generation_config.json and then config.json, for a genai_config.json without end tokens.
 fn tokens_beside(root: &Root) -> Result<SpecialTokens> {
-    let mut tokens = SpecialTokens::default();
-    if let Some(path) = root.optional(hugging_face::GENERATION_FILE)? {
-        tokens = hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?.1;
-    }
+    let (_, mut tokens) = generation_beside(root)?;
     if let Some(path) = root.optional("config.json")? {
         tokens = tokens.or(hugging_face::parse_config(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?.tokens);
     }
@@ -197,10 +200,7 @@ fn open_hugging_face(root: Root, variant: Option<&str>) -> Result<Folder> {
     let path = root.required("config.json", "it describes the model")?;
     let HubConfig { model_type, shape, tokens, short_rope_len } =
         hugging_face::parse_config(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?;
-    let (search, generation) = match root.optional(hugging_face::GENERATION_FILE)? {
-        Some(path) => hugging_face::parse_generation(&path, &json::read_bounded(&path, CONFIG_BYTES_MAX)?)?,
-        None => (SearchDefaults::default(), SpecialTokens::default()),
-    };
+    let (search, generation) = generation_beside(&root)?;
     let chosen = variants::choose(&root, variant)?;
     let onnx = root.named(&chosen.file, NamedBy { path: root.folder(), field: "variant" })?;
     let mut notes = Vec::new();

@@ -28,7 +28,7 @@ mod variants;
 mod vocabulary;
 mod wire;
 
-pub use assemble::{AssembleOptions, assemble, write_manifest, write_whole};
+pub use assemble::{AssembleOptions, assemble, sibling, write_manifest, write_whole};
 pub use digest::{ChangedFile, OnProgress, Progress, Report, digest_file, hexadecimal, model_digest, verify};
 pub use error::{Error, Result};
 pub use folder::{DrafterSource, Folder, FolderKind};

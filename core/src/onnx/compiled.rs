@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
@@ -92,10 +91,8 @@ impl Compiled {
 
 impl Context {
     fn in_folder(folder: &Path) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!("context.{}-{number}.tmp", std::process::id()));
-        Self { path: folder.join("context.onnx"), temporary }
+        let path = folder.join("context.onnx");
+        Self { temporary: drafthorse_pack::sibling(&path, "tmp"), path }
     }
 }
 
